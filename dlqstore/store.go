@@ -1,0 +1,120 @@
+package dlqstore
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// ErrNotFound says that no dead letter has the id asked for.
+var ErrNotFound = errors.New("no such dead letter")
+
+// ErrTooNew says that the database's schema is newer than this binary knows.
+var ErrTooNew = errors.New("the database's schema is newer than this relay knows")
+
+// StateError says that a change was refused because the dead letter is not in a
+// state that allows it; somebody else may have been first.
+type StateError struct {
+	ID    string
+	State State  // where it stands now
+	Actor string // who brought it there; empty when relay did
+	At    time.Time
+}
+
+// Actor is who asked for a change, for the audit.
+type Actor struct {
+	Name   string // of the user; "anonymous" where there is no authentication
+	Source string // remote address or "cli"
+}
+
+// Filter chooses dead letters. Zero fields choose all.
+type Filter struct {
+	IDs     []string
+	Route   string
+	Subject string // NATS wildcards allowed
+	Reason  Reason
+	Status  int
+	State   State
+	Query   string // text in id, subject, error or payload
+	Since   time.Time
+	Until   time.Time
+}
+
+// Page asks for one page of a list, newest first.
+type Page struct {
+	Limit  int    // 1 to 500; 0: 50
+	Cursor string // Next of the page before; empty: the first page
+}
+
+// List is one page of dead letters.
+type List struct {
+	DeadLetters []DeadLetter // without Attempts
+	Next        string       // cursor of the next page; empty: this was the last
+}
+
+// Edit is the payload and the headers that a replay sends in place of the original's.
+type Edit struct {
+	Payload []byte
+	Headers map[string][]string
+}
+
+// Store holds the projection of the dead-letter stream, and what people did to it.
+// All methods are safe for concurrent use. An error that is none of the sentinels
+// means that the database could not be used.
+type Store interface {
+	// Project upserts dead letters and attempts in one transaction; the same input
+	// any number of times, in any order, leaves the same rows. A dead letter that
+	// the database refuses is quarantined and does not fail the others.
+	Project(ctx context.Context, batch Batch) error
+
+	// List returns a page of the dead letters that the filter chooses.
+	List(ctx context.Context, f Filter, p Page) (List, error)
+	// Get returns one dead letter with its attempts, or ErrNotFound.
+	Get(ctx context.Context, id string) (DeadLetter, error)
+	// Count returns how many dead letters the filter chooses.
+	Count(ctx context.Context, f Filter) (int, error)
+
+	// StartReplay moves a dead letter from dead to replaying, records the audit row
+	// in the same transaction and returns what is to be sent. With edit set, it is
+	// the edited copy, under an id of its own. Errors: ErrNotFound, *StateError.
+	StartReplay(ctx context.Context, id string, edit *Edit, by Actor) (Replay, error)
+	// PendingReplays returns replays that were started and not yet marked sent,
+	// oldest first, at most limit.
+	PendingReplays(ctx context.Context, limit int) ([]Replay, error)
+	// MarkReplaySent records that the replay lane holds the replay.
+	MarkReplaySent(ctx context.Context, r Replay) error
+
+	// Discard moves a dead letter from dead to discarded, and Restore back again.
+	// Errors: ErrNotFound, *StateError.
+	Discard(ctx context.Context, id, reason string, by Actor) error
+	Restore(ctx context.Context, id string, by Actor) error
+
+	// Ping says whether the database answers.
+	Ping(ctx context.Context) error
+	// Close gives back what Open took.
+	Close()
+}
+
+// Batch is what the projector read from the streams since its last commit.
+type Batch struct {
+	DeadLetters []Record
+	// Attempts are attempt events. One of a replay with the verdict ack or drop ends
+	// that replay: its dead letter becomes delivered.
+	Attempts []Attempt
+}
+
+// Record is a dead letter as the stream holds it: one death. Replay says of which
+// life: 0 the first, n the nth replay.
+type Record struct {
+	DeadLetter
+	Replay int
+	// Reference says that the payload and the headers were too large for the stream
+	// and were projected before it was published; the record carries neither.
+	Reference bool
+}
+
+// Replay is one replay of a dead letter, ready for the replay lane.
+type Replay struct {
+	DeadLetter     // what is sent; of an edited replay, the copy
+	Number     int // counted from 1
+}
