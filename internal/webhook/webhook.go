@@ -29,7 +29,10 @@ type Answer struct {
 	Header   http.Header
 	Body     []byte // the first MaxBodyBytes of it
 	Duration time.Duration
-	Err      *Error
+	// DroppedHeaders counts headers of the message that the route forwards and HTTP
+	// cannot carry; they were left out.
+	DroppedHeaders int
+	Err            *Error
 }
 
 // MaxBodyBytes is how much of an answer's body is kept.

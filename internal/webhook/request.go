@@ -1,0 +1,261 @@
+package webhook
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/textproto"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/net/http/httpguts"
+
+	"relay/routes"
+)
+
+// The headers that tell a receiver what it got. A subject or a stream name may hold
+// more than HTTP carries: in relay-subject, relay-stream and the ce-* headers made from
+// them, space, '"', '%' and every byte outside visible ASCII is percent-encoded, as
+// the HTTP binding of CloudEvents 1.0 has it (section 3.1.3.2).
+const (
+	HeaderRoute          = "relay-route"
+	HeaderAttempt        = "relay-attempt"
+	HeaderSubject        = "relay-subject"
+	HeaderStream         = "relay-stream"
+	HeaderStreamSequence = "relay-stream-sequence"
+	HeaderEventTime      = "relay-event-time" // RFC 3339, when the message was stored
+	HeaderReplayOf       = "relay-replay-of"  // replays only
+)
+
+// idempotencyKey is spelled as it is on purpose: net/http looks for the canonical
+// spelling and would take it as leave to send the request twice.
+const idempotencyKey = "idempotency-key"
+
+// fixedHeaders are those that are the same in every request of a route.
+func fixedHeaders(r routes.Route, version string) (http.Header, error) {
+	if version == "" {
+		version = "dev"
+	}
+	h := http.Header{
+		"User-Agent":      {"relay/" + version},
+		"Accept-Encoding": {"identity"},
+		HeaderRoute:       {r.Name},
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Webhook.Headers)) {
+		value := r.Webhook.Headers[name]
+		switch {
+		case !httpguts.ValidHeaderFieldName(name):
+			return nil, fmt.Errorf("webhook.headers: %q is not a header name", name)
+		case isReserved(name):
+			return nil, fmt.Errorf("webhook.headers: %s is set by relay or belongs to the connection", name)
+		case !httpguts.ValidHeaderFieldValue(value):
+			return nil, fmt.Errorf("webhook.headers: the value of %s holds a character that HTTP cannot carry", name)
+		}
+		h[headerKey(name)] = []string{value}
+	}
+	return h, nil
+}
+
+// header builds the headers of one attempt and counts those of the message that could
+// not be forwarded. Lists of values are shared between attempts: nobody writes to them.
+func (s *Sender) header(m *Message, sess *session, authorization string, now time.Time) (h http.Header, dropped int) {
+	h = make(http.Header, len(s.fixed)+len(m.Headers)+16)
+	dropped = s.forward.copyTo(h, m.Headers)
+	maps.Copy(h, s.fixed)
+
+	var e entries
+	if h["Content-Type"] == nil {
+		e.add(h, "Content-Type", contentType(m))
+	}
+	if authorization != "" {
+		e.add(h, "Authorization", authorization)
+	}
+	prefix := signedPrefix(m.ID, now)
+	e.add(h, HeaderID, m.ID)
+	e.add(h, HeaderTimestamp, string(prefix[len(m.ID)+1:len(prefix)-1]))
+	if len(sess.keys) > 0 {
+		e.add(h, HeaderSignature, sess.sign(prefix, m.Body))
+	}
+	subject := percentEncode(m.Subject)
+	e.add(h, HeaderAttempt, strconv.Itoa(m.Attempt))
+	e.add(h, HeaderSubject, subject)
+	e.add(h, HeaderStream, percentEncode(m.Stream))
+	e.add(h, HeaderStreamSequence, strconv.FormatUint(m.Sequence, 10))
+	eventTime := m.EventTime.UTC().Format(time.RFC3339Nano)
+	e.add(h, HeaderEventTime, eventTime)
+	if m.ReplayOf != "" {
+		e.add(h, HeaderReplayOf, m.ReplayOf)
+	}
+	if s.route.Webhook.IdempotencyKey {
+		e.add(h, idempotencyKey, m.ID)
+	}
+	if parent, state := traceContext(m.Headers); parent != "" {
+		e.add(h, "Traceparent", parent)
+		if state != "" {
+			e.add(h, "Tracestate", state)
+		}
+	}
+	if s.route.Webhook.CloudEvents == routes.CloudEventsBinary {
+		addCloudEvent(h, m, subject, eventTime)
+	}
+	return h, dropped
+}
+
+// sign returns the value of webhook-signature: one signature a secret, newest first.
+func (c *credentials) sign(prefix, body []byte) string {
+	b := make([]byte, 0, 64*len(c.keys))
+	for i, k := range c.keys {
+		if i > 0 {
+			b = append(b, ' ')
+		}
+		b = k.appendSignature(b, prefix, body)
+	}
+	return string(b)
+}
+
+// entries lends the one-value lists of a header map from one piece of memory.
+type entries struct {
+	values [16]string
+	n      int
+}
+
+func (e *entries) add(h http.Header, name, value string) {
+	e.values[e.n] = value
+	h[name] = e.values[e.n : e.n+1 : e.n+1]
+	e.n++
+}
+
+// contentType is the message's own when it is usable, else what the body looks like.
+func contentType(m *Message) string {
+	if own := headerValue(m.Headers, "Content-Type"); strings.Contains(own, "/") && httpguts.ValidHeaderFieldValue(own) {
+		return own
+	}
+	if isJSON(m.Body) {
+		return "application/json"
+	}
+	return "application/octet-stream"
+}
+
+// maxJSONCheck bounds the body that is parsed to see whether it is JSON; a larger one
+// is judged by its first and last byte.
+const maxJSONCheck = 64 << 10
+
+func isJSON(body []byte) bool {
+	body = bytes.TrimSpace(body)
+	if len(body) == 0 {
+		return false
+	}
+	if len(body) <= maxJSONCheck {
+		return json.Valid(body)
+	}
+	first, last := body[0], body[len(body)-1]
+	return first == '{' && last == '}' || first == '[' && last == ']'
+}
+
+// headerValue returns the first value of a message's header, whatever its case.
+func headerValue(h map[string][]string, name string) string {
+	if v := h[name]; len(v) > 0 {
+		return v[0]
+	}
+	for k, v := range h {
+		if len(v) > 0 && strings.EqualFold(k, name) {
+			return v[0]
+		}
+	}
+	return ""
+}
+
+// headerKey is the name under which a header stands in an http.Header.
+func headerKey(name string) string {
+	key := textproto.CanonicalMIMEHeaderKey(name)
+	if key == "Idempotency-Key" || key == "X-Idempotency-Key" {
+		return strings.ToLower(key)
+	}
+	return key
+}
+
+// percentEncode writes s in visible ASCII; url.PathUnescape reads it back.
+func percentEncode(s string) string {
+	const hex = "0123456789ABCDEF"
+	i := 0
+	for i < len(s) && isPlain(s[i]) {
+		i++
+	}
+	if i == len(s) {
+		return s
+	}
+	b := append(make([]byte, 0, len(s)+16), s[:i]...)
+	for ; i < len(s); i++ {
+		if isPlain(s[i]) {
+			b = append(b, s[i])
+		} else {
+			b = append(b, '%', hex[s[i]>>4], hex[s[i]&15])
+		}
+	}
+	return string(b)
+}
+
+func isPlain(c byte) bool { return c > ' ' && c < 0x7f && c != '"' && c != '%' }
+
+// traceContext returns the message's W3C trace context to be handed on as it is; both
+// are empty when its traceparent is malformed.
+func traceContext(h map[string][]string) (parent, state string) {
+	parent = headerValue(h, "traceparent")
+	if !isTraceparent(parent) {
+		return "", ""
+	}
+	state = headerValue(h, "tracestate")
+	if len(state) > 512 || !httpguts.ValidHeaderFieldValue(state) {
+		state = ""
+	}
+	return parent, state
+}
+
+// isTraceparent checks version-traceid-parentid-flags; versions above 00 may go on.
+func isTraceparent(v string) bool {
+	const size = len("00-0123456789abcdef0123456789abcdef-0123456789abcdef-00")
+	if len(v) < size || (len(v) > size && (v[:2] == "00" || v[size] != '-')) || !httpguts.ValidHeaderFieldValue(v) {
+		return false
+	}
+	version, trace, parent, flags := v[:2], v[3:35], v[36:52], v[53:55]
+	for _, part := range []string{version, trace, parent, flags} {
+		if strings.Trim(part, "0123456789abcdef") != "" {
+			return false
+		}
+	}
+	return v[2] == '-' && v[35] == '-' && v[52] == '-' && version != "ff" &&
+		strings.Trim(trace, "0") != "" && strings.Trim(parent, "0") != ""
+}
+
+// addCloudEvent makes the request a CloudEvent 1.0 in binary mode: the body is the
+// event's data, and its attributes are headers. A message that brings ce-* headers keeps
+// them; what it lacks is made of the delivery: the id is the delivery's, the source
+// its stream, the type and the subject its subject. One whose body is a whole
+// CloudEvent (application/cloudevents…) is left alone.
+func addCloudEvent(h http.Header, m *Message, subject, eventTime string) {
+	if strings.HasPrefix(h["Content-Type"][0], "application/cloudevents") {
+		return
+	}
+	for name, values := range m.Headers {
+		if len(values) > 0 && len(name) > 3 && strings.EqualFold(name[:3], "ce-") &&
+			httpguts.ValidHeaderFieldName(name) && httpguts.ValidHeaderFieldValue(values[0]) {
+			h[headerKey(name)] = values[:1]
+		}
+	}
+	for _, attribute := range [][2]string{
+		{"Ce-Specversion", "1.0"},
+		{"Ce-Id", m.ID},
+		{"Ce-Source", "/streams/" + percentEncode(m.Stream)},
+		{"Ce-Type", subject},
+		{"Ce-Time", eventTime},
+		{"Ce-Subject", subject},
+	} {
+		if h[attribute[0]] == nil {
+			h[attribute[0]] = []string{attribute[1]}
+		}
+	}
+}
