@@ -1,0 +1,328 @@
+package routes
+
+import (
+	"fmt"
+	"math"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// scalarText returns the text of a single value, expanded.
+func (d *decoder) scalarText(n *node, want string) (text string, expanded, ok bool) {
+	switch {
+	case n.empty():
+		d.noValue(n)
+		return "", false, false
+	case n.kind != scalar || n.tag == "!!null":
+		d.problem(n, codeType, "%s, got %s", want, n.show())
+		return "", false, false
+	}
+	return d.expand(n)
+}
+
+// stringText returns a text that YAML does not take for something else.
+func (d *decoder) stringText(n *node, want string) (string, bool) {
+	text, expanded, ok := d.scalarText(n, want)
+	if !ok {
+		return "", false
+	}
+	if !expanded && !n.quoted && !n.block && (n.tag != "!!str" && n.tag != "!!timestamp" || yamlBool(n.text)) {
+		d.suggest(n, strconv.Quote(n.text), codeType, "%s, in quotes where YAML reads a number or a truth value, got %s", want, n.text)
+		return "", false
+	}
+	if text == "" {
+		d.problem(n, codeNoValue, "%s, got an empty text", want)
+		return "", false
+	}
+	return text, true
+}
+
+// yamlBool says whether older YAML readers take the word for a truth value.
+func yamlBool(s string) bool {
+	switch strings.ToLower(s) {
+	case "y", "n", "yes", "no", "on", "off":
+		return true
+	}
+	return false
+}
+
+// str is any text that is not empty.
+func str(want string) kind[string] {
+	return kind[string]{
+		&shape{word: "string", json: &jsonSchema{Type: "string", MinLength: 1}},
+		func(d *decoder, n *node) (string, bool) { return d.stringText(n, want) },
+	}
+}
+
+// pattern is a text of a form.
+func pattern(code, want, form string) kind[string] {
+	re := regexp.MustCompile(form)
+	k := str(want)
+	k.shape.json = &jsonSchema{Type: "string", Pattern: orExpansion(form)}
+	return checked(k, func(d *decoder, n *node, s string) bool {
+		if !re.MatchString(s) {
+			d.problem(n, code, "%s, got %s", want, n.show())
+			return false
+		}
+		return true
+	})
+}
+
+// checked is k with a further check, which records what is wrong.
+func checked[V any](k kind[V], check func(d *decoder, n *node, v V) bool) kind[V] {
+	return kind[V]{k.shape, func(d *decoder, n *node) (V, bool) {
+		v, ok := k.read(d, n)
+		return v, ok && check(d, n, v)
+	}}
+}
+
+// word is one of these words.
+func word[V ~string](words ...V) kind[V] {
+	names := make([]string, len(words))
+	enum := make([]any, len(words))
+	for i, w := range words {
+		names[i], enum[i] = string(w), string(w)
+	}
+	want := "one of " + strings.Join(names, ", ")
+	return kind[V]{
+		&shape{word: strings.Join(names, " | "), json: anyOf(&jsonSchema{Type: "string", Enum: enum}, expansion())},
+		func(d *decoder, n *node) (V, bool) {
+			text, ok := d.stringText(n, want)
+			if !ok {
+				return "", false
+			}
+			if !slices.Contains(names, text) {
+				d.suggest(n, nearest(text, names), codeWord, "%s, got %s", want, n.show())
+				return "", false
+			}
+			return V(text), true
+		},
+	}
+}
+
+// boolean is true or false.
+func boolean() kind[bool] {
+	return kind[bool]{
+		&shape{word: "true | false", json: anyOf(&jsonSchema{Type: "boolean"}, expansion())},
+		func(d *decoder, n *node) (bool, bool) {
+			text, expanded, ok := d.scalarText(n, "true or false")
+			if !ok {
+				return false, false
+			}
+			if expanded && (text == "true" || text == "false") || n.tag == "!!bool" {
+				return strings.EqualFold(text, "true"), true
+			}
+			suggestion := ""
+			switch strings.ToLower(text) {
+			case "yes", "on", "y", "1", "true":
+				suggestion = "true"
+			case "no", "off", "n", "0", "false":
+				suggestion = "false"
+			}
+			d.suggest(n, suggestion, codeType, "true or false, got %s", n.show())
+			return false, false
+		},
+	}
+}
+
+// integer is a whole number from least to most.
+func integer[V int | int64 | uint64](least, most int64) kind[V] {
+	want := fmt.Sprintf("a whole number from %d to %d", least, most)
+	bottom, top := float64(least), float64(most)
+	return kind[V]{
+		&shape{word: "integer", json: anyOf(&jsonSchema{Type: "integer", Minimum: &bottom, Maximum: &top}, expansion())},
+		func(d *decoder, n *node) (V, bool) {
+			text, expanded, ok := d.scalarText(n, want)
+			if !ok {
+				return 0, false
+			}
+			if !integerText.MatchString(text) || !expanded && n.tag == "!!str" {
+				d.suggest(n, plainInteger(text), codeNumber, "%s, got %s", want, n.show())
+				return 0, false
+			}
+			v, err := strconv.ParseInt(text, 10, 64)
+			if err != nil || v < least || v > most {
+				d.problem(n, codeRange, "%s, got %s", want, n.show())
+				return 0, false
+			}
+			return V(v), true
+		},
+	}
+}
+
+// plainInteger is the number that was likely meant: 010 is 10, 1_000 is 1000.
+func plainInteger(text string) string {
+	text = strings.TrimLeft(strings.ReplaceAll(text, "_", ""), "0")
+	if integerText.MatchString(text) {
+		return text
+	}
+	return ""
+}
+
+// number is a number from least to most.
+func number(least, most float64) kind[float64] {
+	want := fmt.Sprintf("a number from %v to %v", least, most)
+	return kind[float64]{
+		&shape{word: "number", json: anyOf(&jsonSchema{Type: "number", Minimum: &least, Maximum: &most}, expansion())},
+		func(d *decoder, n *node) (float64, bool) {
+			text, expanded, ok := d.scalarText(n, want)
+			if !ok {
+				return 0, false
+			}
+			if !numberText.MatchString(text) || !expanded && n.tag == "!!str" {
+				d.suggest(n, plainInteger(text), codeNumber, "%s, got %s", want, n.show())
+				return 0, false
+			}
+			v, err := strconv.ParseFloat(text, 64)
+			if err != nil || v < least || v > most {
+				d.problem(n, codeRange, "%s, got %s", want, n.show())
+				return 0, false
+			}
+			return v, true
+		},
+	}
+}
+
+const day = 24 * time.Hour
+
+// durationForm is Go's durations with a day before them; the schema has it too.
+const durationForm = `^([0-9]+(\.[0-9]+)?(d|h|m|s|ms|us|µs|ns))+$`
+
+// duration is a time span from least to most. unit is proposed for a bare number.
+func duration(least, most time.Duration, unit string) kind[time.Duration] {
+	const want = "a duration such as 500ms, 30s, 5m, 12h or 7d"
+	re := regexp.MustCompile(durationForm)
+	return kind[time.Duration]{
+		&shape{word: "duration", json: anyOf(&jsonSchema{Type: "string", Pattern: orExpansion(durationForm)}, &jsonSchema{Enum: []any{0}})},
+		func(d *decoder, n *node) (time.Duration, bool) {
+			text, expanded, ok := d.scalarText(n, want)
+			if !ok {
+				return 0, false
+			}
+			if text != "0" && (!expanded && n.tag != "!!str" || !re.MatchString(text)) {
+				d.suggest(n, durationFix(text, unit), codeDuration, "%s, got %s", want, n.show())
+				return 0, false
+			}
+			v, ok := parseDuration(text)
+			if !ok || v < least || v > most {
+				d.problem(n, codeRange, "a duration from %s to %s, got %s", FormatDuration(least), FormatDuration(most), n.show())
+				return 0, false
+			}
+			return v, true
+		},
+	}
+}
+
+// parseDuration is time.ParseDuration with days in front; false on overflow.
+func parseDuration(text string) (time.Duration, bool) {
+	days, rest, found := strings.Cut(text, "d")
+	if !found {
+		v, err := time.ParseDuration(text)
+		return v, err == nil
+	}
+	count, err := strconv.ParseFloat(days, 64)
+	if err != nil || count > math.MaxInt64/float64(day)/2 {
+		return 0, false
+	}
+	total := time.Duration(count * float64(day))
+	if rest == "" {
+		return total, true
+	}
+	v, err := time.ParseDuration(rest)
+	return total + v, err == nil && total+v >= total
+}
+
+// durationFix is the duration that was likely meant.
+func durationFix(text, unit string) string {
+	m := regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?) *([a-zA-Z]*)$`).FindStringSubmatch(text)
+	if m == nil {
+		return ""
+	}
+	count, name := m[1], strings.ToLower(m[2])
+	switch {
+	case count == "0" || name == "":
+		return count + unit
+	case name == "w" || strings.HasPrefix(name, "week"):
+		if weeks, err := strconv.Atoi(count); err == nil {
+			return strconv.Itoa(7*weeks) + "d"
+		}
+	case strings.HasPrefix(name, "mil") || name == "ms":
+		return count + "ms"
+	case strings.ContainsAny(name[:1], "smhd"):
+		return count + name[:1]
+	}
+	return ""
+}
+
+// FormatDuration writes a duration as the routes file has it: 1h30m, 7d, 250ms.
+func FormatDuration(v time.Duration) string {
+	if v > 0 && v%day == 0 {
+		return strconv.Itoa(int(v/day)) + "d"
+	}
+	text := v.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}
+
+// timestamp is a point in time as RFC 3339 has it.
+func timestamp() kind[time.Time] {
+	want := "a time such as 2026-01-31T08:00:00Z (RFC 3339)"
+	return kind[time.Time]{
+		&shape{word: "time", json: &jsonSchema{Type: "string", Pattern: orExpansion(`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[-+][0-9]{2}:[0-9]{2})$`)}},
+		func(d *decoder, n *node) (time.Time, bool) {
+			text, _, ok := d.scalarText(n, want)
+			if !ok {
+				return time.Time{}, false
+			}
+			v, err := time.Parse(time.RFC3339Nano, text)
+			if err != nil {
+				suggestion := ""
+				if _, err := time.Parse(time.DateOnly, text); err == nil {
+					suggestion = text + "T00:00:00Z"
+				}
+				d.suggest(n, suggestion, codeTime, "%s, got %s", want, n.show())
+				return time.Time{}, false
+			}
+			return v, true
+		},
+	}
+}
+
+// listOf is a list of at least that many values.
+func listOf[V any](item kind[V], least int) kind[[]V] {
+	return kind[[]V]{
+		&shape{word: "list of " + item.shape.word, values: item.shape, json: &jsonSchema{Type: "array", Items: item.shape.json, MinItems: least}},
+		func(d *decoder, n *node) ([]V, bool) {
+			switch {
+			case n.empty():
+				d.noValue(n)
+				return nil, false
+			case n.kind != list:
+				d.problem(n, codeType, "a list, got %s", n.show())
+				return nil, false
+			case len(n.items) < least:
+				d.problem(n, codeNoValue, "a list of at least %d, got an empty one", least)
+				return nil, false
+			}
+			values := make([]V, 0, len(n.items))
+			for i, item2 := range n.items {
+				leave := d.enter("[" + strconv.Itoa(i) + "]")
+				if item2.empty() {
+					d.problem(item2, codeNoValue, "a list item has a value")
+				} else if v, ok := item.read(d, item2); ok {
+					values = append(values, v)
+				}
+				leave()
+			}
+			return values, true
+		},
+	}
+}

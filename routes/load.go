@@ -1,0 +1,290 @@
+package routes
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Options say what a file is read with. The zero value reads the environment of the
+// process and checks neither secrets nor filter expressions.
+type Options struct {
+	// LookupEnv finds environment variables. Nil: os.LookupEnv.
+	LookupEnv func(string) (string, bool)
+	// Stdin is read for the path "-". Nil: os.Stdin.
+	Stdin io.Reader
+	// CheckFilter compiles a route's filter: expression; its error is shown to the
+	// writer of the file. Nil: expressions are not checked.
+	CheckFilter func(expression string) error
+	// Secrets makes a secret, or a file of tls:, that cannot be read an error; false
+	// makes it a warning.
+	Secrets bool
+}
+
+// Load reads routes files: each path is a file, a folder whose *.yaml and *.yml are
+// read in the order of their names, or "-" for standard input. Together they are one
+// configuration: routes and streams add up, defaults and dead_letter stand in one of
+// them. A mistake in a file is reported as Problems; any other error means that a
+// path could not be read.
+func Load(paths []string, o Options) (*Config, error) {
+	d := newDecoder(o)
+	var sources []*source
+	var contents [][]byte
+	for _, path := range paths {
+		names, err := filesOf(path)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			data, err := readFile(name, o.Stdin)
+			if err != nil {
+				return nil, err
+			}
+			src, err := newSource(name, len(sources))
+			if err != nil {
+				return nil, err
+			}
+			sources, contents = append(sources, src), append(contents, data)
+		}
+	}
+	if len(sources) == 0 {
+		return nil, errors.New("no routes file was named")
+	}
+	return d.decode(sources, contents)
+}
+
+// Parse is Load of one file that was read already. The name stands in problems, and
+// relative paths in the file start at its folder.
+func Parse(name string, data []byte, o Options) (*Config, error) {
+	src, err := newSource(name, 0)
+	if err != nil {
+		return nil, err
+	}
+	return newDecoder(o).decode([]*source{src}, [][]byte{data})
+}
+
+func newDecoder(o Options) *decoder {
+	if o.LookupEnv == nil {
+		o.LookupEnv = os.LookupEnv
+	}
+	return &decoder{opts: o, seen: map[string]bool{}, bad: map[*node]bool{}}
+}
+
+func (d *decoder) lookup(name string) (string, bool) { return d.opts.LookupEnv(name) }
+
+const stdinName = "<stdin>"
+
+// filesOf lists the files that a path stands for.
+func filesOf(path string) ([]string, error) {
+	if path == "-" {
+		return []string{stdinName}, nil
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("read routes: %w", err)
+	}
+	if !info.IsDir() {
+		return []string{path}, nil
+	}
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return nil, fmt.Errorf("read routes: %w", err)
+	}
+	var names []string
+	for _, entry := range entries {
+		name := filepath.Join(path, entry.Name())
+		if strings.HasPrefix(entry.Name(), ".") || !slices.Contains([]string{".yaml", ".yml"}, filepath.Ext(name)) {
+			continue
+		}
+		// A ConfigMap's files are links, so that the entry's own type does not tell.
+		if info, err := os.Stat(name); err != nil || !info.IsDir() {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return nil, fmt.Errorf("read routes: folder %s holds no *.yaml and no *.yml", path)
+	}
+	return names, nil
+}
+
+// readFile reads no more than decode needs to see that a file is too large.
+func readFile(name string, stdin io.Reader) ([]byte, error) {
+	if name == stdinName {
+		if stdin == nil {
+			stdin = os.Stdin
+		}
+		data, err := io.ReadAll(io.LimitReader(stdin, maxFileBytes+1))
+		if err != nil {
+			return nil, fmt.Errorf("read routes from standard input: %w", err)
+		}
+		return data, nil
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("read routes: %w", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("read routes: %w", err)
+	}
+	return data, nil
+}
+
+func newSource(name string, order int) (*source, error) {
+	dir := "."
+	if name != stdinName {
+		dir = filepath.Dir(name)
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("find the folder of %s: %w", name, err)
+	}
+	return &source{name: name, dir: dir, order: order, masked: map[int]bool{}}, nil
+}
+
+// decode makes one configuration of the files, or Problems.
+func (d *decoder) decode(sources []*source, contents [][]byte) (*Config, error) {
+	var roots []*node
+	for i, src := range sources {
+		if root := d.parse(src, contents[i]); root != nil {
+			roots = append(roots, root)
+		}
+	}
+	config := &Config{}
+	if len(roots) > 0 {
+		d.config(config, roots)
+	}
+	order := map[string]int{}
+	for _, src := range sources {
+		order[src.name] = src.order
+	}
+	sortProblems(d.problems, order)
+	var mistakes Problems
+	for _, p := range d.problems {
+		p.Source = sourceLine(sources[order[p.Pos.File]], p.Pos.Line)
+		if p.Warning {
+			config.Warnings = append(config.Warnings, p)
+		} else {
+			mistakes = append(mistakes, p)
+		}
+	}
+	if len(mistakes) > 0 {
+		return nil, mistakes
+	}
+	return config, nil
+}
+
+// parse checks what can be checked before YAML, and reads the YAML.
+func (d *decoder) parse(src *source, data []byte) *node {
+	if len(data) > maxFileBytes {
+		d.fileProblem(src, 0, 0, codeLimit, "a routes file has at most 1 MiB; split it into several files of one folder")
+		return nil
+	}
+	src.lines = splitLines(string(data))
+	return parseYAML(d, src, data)
+}
+
+// config reads the files' trees into c.
+func (d *decoder) config(c *Config, roots []*node) {
+	routeNodes, defaults, deadLetter := d.topLevel(c, roots)
+	c.DeadLetter, _ = deadLetterKind().read(d, deadLetter)
+	route := routeKind()
+	base := &node{kind: mapping, pairs: []pair{{&node{text: "dead_letter"}, deadLetter}}, src: deadLetter.src}
+	if defaults != nil {
+		d.partial = true
+		leave := d.enter("defaults")
+		_, ok := route.read(d, defaults)
+		leave()
+		d.partial = false
+		if ok {
+			base = merge(route.shape, base, defaults)
+		}
+	}
+	for i, n := range routeNodes {
+		d.prefix = "routes[" + strconv.Itoa(i) + "]"
+		if name := n.get("name"); name != nil && name.kind == scalar {
+			d.prefix += " " + quote(name.text)
+		}
+		full := n
+		if n.kind == mapping {
+			full = merge(route.shape, base, n)
+		}
+		if r, ok := route.read(d, full); ok {
+			r.Pos = n.pos()
+			d.complete(&r)
+			c.Routes = append(c.Routes, r)
+		}
+	}
+	d.prefix = ""
+}
+
+// topLevel reads what stands at the top of the files.
+func (d *decoder) topLevel(c *Config, roots []*node) (routes []*node, defaults, deadLetter *node) {
+	stream := streamKind()
+	deadLetter = &node{kind: mapping, src: roots[0].src}
+	for _, root := range roots {
+		if root.kind != mapping {
+			d.problem(root, codeType, "a routes file is a mapping with the key routes, got %s", root.kindName())
+			continue
+		}
+		for _, p := range root.pairs {
+			leave := d.enter(p.key.text)
+			switch p.key.text {
+			case "version":
+				if p.value.text != "1" {
+					d.suggest(p.value, "1", codeVersion, "the version of this form of file is 1, got %s", p.value.show())
+				}
+			case "streams":
+				for _, item := range p.value.items {
+					if s, ok := stream.read(d, item); ok {
+						c.Streams = append(c.Streams, s)
+					}
+				}
+			case "dead_letter":
+				deadLetter = p.value
+			case "defaults":
+				defaults = p.value
+			case "routes":
+				routes = append(routes, p.value.items...)
+			default:
+				if !strings.HasPrefix(p.key.text, "x-") {
+					d.suggest(p.key, nearest(p.key.text, []string{"version", "streams", "dead_letter", "defaults", "routes"}), codeUnknownKey, "unknown key")
+				}
+			}
+			leave()
+		}
+	}
+	return routes, defaults, deadLetter
+}
+
+// complete sets the defaults that follow from other keys.
+func (d *decoder) complete(r *Route) {
+	if r.Consumer.Durable == "" {
+		r.Consumer.Durable = "relay-" + r.Name
+	}
+	if r.RateLimit.PerSecond > 0 && r.RateLimit.Burst == 0 {
+		r.RateLimit.Burst = max(1, int(r.RateLimit.PerSecond+0.999999))
+	}
+	if r.Order == OrderStrict {
+		r.Concurrency = 1
+	}
+}
+
+// splitLines cuts a text where YAML sees line breaks.
+func splitLines(text string) []string {
+	return strings.Split(strings.ReplaceAll(text, "\r\n", "\n"), "\n")
+}
+
+// sourceLine is a line of the file, unless a secret stands in it.
+func sourceLine(src *source, line int) string {
+	if line < 1 || line > len(src.lines) || src.masked[line] {
+		return ""
+	}
+	return src.lines[line-1]
+}

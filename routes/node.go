@@ -1,0 +1,162 @@
+package routes
+
+import (
+	"regexp"
+	"strconv"
+)
+
+// source is one file as it was read.
+type source struct {
+	name  string   // as the user wrote it
+	dir   string   // absolute; relative paths in the file start here
+	order int      // place among the files of one Load
+	lines []string // without their line breaks
+	// masked holds the lines whose text must not be shown, since a secret stands there.
+	masked map[int]bool
+}
+
+// sort of a node.
+const (
+	scalar = iota
+	list
+	mapping
+)
+
+// node is a YAML value with its place. Aliases and merge keys are resolved.
+type node struct {
+	kind   int
+	text   string // of a scalar, as it stands in the file
+	tag    string // of a scalar: !!str, !!int, !!float, !!bool, !!null, !!timestamp
+	quoted bool   // in quotes
+	block  bool   // a block of text, after > or |
+	items  []*node
+	pairs  []pair // in file order
+
+	src          *source
+	line, column int
+}
+
+type pair struct {
+	key   *node // always a scalar
+	value *node
+}
+
+func (n *node) pos() Position {
+	return Position{File: n.src.name, Line: n.line, Column: n.column}
+}
+
+// get returns the value of a key of a mapping, or nil.
+func (n *node) get(key string) *node {
+	if n == nil || n.kind != mapping {
+		return nil
+	}
+	for _, p := range n.pairs {
+		if p.key.text == key {
+			return p.value
+		}
+	}
+	return nil
+}
+
+// at follows the keys down from n; nil when one is not there.
+func (n *node) at(keys ...string) *node {
+	for _, key := range keys {
+		n = n.get(key)
+	}
+	return n
+}
+
+// null is an absent value, or one written as null or ~, which takes the default.
+func (n *node) null() bool { return n == nil || n.tag == "!!null" && n.text != "" }
+
+// merge lays over on base: mappings merge key by key, everything else replaces, and
+// a null in over takes the key away. Of keys that exclude one another, those in over
+// push out the others in base. Neither tree is changed.
+func merge(s *shape, base, over *node) *node {
+	if base == nil || over == nil || base.kind != mapping || over.kind != mapping || s.keys == nil && s.values == nil {
+		if over == nil {
+			return base
+		}
+		return over
+	}
+	out := *over
+	out.pairs = nil
+	for _, p := range base.pairs {
+		if over.get(p.key.text) == nil && !s.excluded(p.key.text, over) {
+			out.pairs = append(out.pairs, p)
+		}
+	}
+	for _, p := range over.pairs {
+		if !p.value.null() {
+			p.value = merge(s.child(p.key.text), base.get(p.key.text), p.value)
+		}
+		out.pairs = append(out.pairs, p)
+	}
+	return &out
+}
+
+// empty is a key without any value after its colon, or a list item without one.
+func (n *node) empty() bool {
+	return n.kind == scalar && n.tag == "!!null" && n.text == "" && !n.quoted
+}
+
+// keyNode returns the key of a mapping as it stands in the file, or nil.
+func (n *node) keyNode(key string) *node {
+	for _, p := range n.pairs {
+		if p.key.text == key {
+			return p.key
+		}
+	}
+	return nil
+}
+
+// kindName says what n is, in the words of the file's writer.
+func (n *node) kindName() string {
+	switch {
+	case n.kind == list:
+		return "a list"
+	case n.kind == mapping:
+		return "a mapping"
+	case n.tag == "!!null":
+		return "null"
+	default:
+		return "a single value"
+	}
+}
+
+// show is the value for a message: scalars quoted as they stand in the file, so that
+// nothing that an environment variable holds is told.
+func (n *node) show() string {
+	if n.kind == scalar && n.tag != "!!null" {
+		return quote(n.text)
+	}
+	return n.kindName()
+}
+
+// quote shortens what is too long to be read in a message, and quotes it.
+func quote(s string) string {
+	const most = 80
+	if r := []rune(s); len(r) > most {
+		s = string(r[:most]) + "…"
+	}
+	return strconv.Quote(s)
+}
+
+var (
+	integerText = regexp.MustCompile(`^(0|-?[1-9][0-9]*)$`)
+	numberText  = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?$`)
+)
+
+// defaultNode is a default's text as if it stood in the file, at n's place.
+func defaultNode(n *node, text string) *node {
+	tag := "!!str"
+	switch {
+	case text == "true" || text == "false":
+		tag = "!!bool"
+	case integerText.MatchString(text):
+		tag = "!!int"
+	case numberText.MatchString(text):
+		tag = "!!float"
+	}
+	return &node{text: text, tag: tag, src: n.src, line: n.line, column: n.column}
+}

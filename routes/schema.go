@@ -1,0 +1,126 @@
+package routes
+
+import "slices"
+
+// A kind is one sort of value of type V: how it is read from a node, and the shape
+// that the JSON Schema and the reference are made from.
+type kind[V any] struct {
+	shape *shape
+	// read returns the value, and false after recording a problem.
+	read func(d *decoder, n *node) (V, bool)
+}
+
+// shape describes a kind without its type.
+type shape struct {
+	word      string      // what the reference calls it: duration, list of strings
+	json      *jsonSchema // without description and default
+	keys      []*keyShape // of an object, in the order of the reference
+	values    *shape      // of a list's items or of a map's values
+	exclusive [][]string  // keys of an object of which at most one is set
+	optional  bool        // an object that is not there when no key of it is written
+}
+
+// keyShape describes one key of an object.
+type keyShape struct {
+	name string
+	keyDoc
+	shape *shape
+}
+
+// keyDoc is what is said about a key in the schema, and in the reference.
+type keyDoc struct {
+	doc      string // what it does, its unit; one or two sentences
+	def      string // the default, as YAML; empty: there is none
+	example  string // as YAML
+	required bool
+}
+
+// child is the shape of the value under a key; nil when there is no such key.
+func (s *shape) child(key string) *shape {
+	if s == nil || s.values != nil {
+		return s.values
+	}
+	if i := slices.IndexFunc(s.keys, func(k *keyShape) bool { return k.name == key }); i >= 0 {
+		return s.keys[i].shape
+	}
+	return &shape{}
+}
+
+// excluded says whether the key gives way because over holds another of its group.
+func (s *shape) excluded(key string, over *node) bool {
+	for _, group := range s.exclusive {
+		if slices.Contains(group, key) && slices.ContainsFunc(group, func(other string) bool { return over.get(other) != nil }) {
+			return true
+		}
+	}
+	return false
+}
+
+// key is one key of an object that is read into a T.
+type key[T any] struct {
+	*keyShape
+	read func(d *decoder, n *node, into *T)
+}
+
+// field is the key of that name whose value goes where at points.
+func field[T, V any](name string, k kind[V], at func(*T) *V, doc keyDoc) key[T] {
+	fieldShape := &keyShape{name: name, keyDoc: doc, shape: k.shape}
+	return key[T]{fieldShape, func(d *decoder, n *node, into *T) {
+		if v, ok := k.read(d, n); ok {
+			*at(into) = v
+		}
+	}}
+}
+
+// object is a mapping with these keys and no others.
+func object[T any](exclusive [][]string, keys ...key[T]) kind[T] {
+	s := &shape{word: "object", exclusive: exclusive}
+	for _, k := range keys {
+		s.keys = append(s.keys, k.keyShape)
+	}
+	s.json = s.objectSchema()
+	return kind[T]{s, func(d *decoder, n *node) (T, bool) {
+		var into T
+		if !d.isMapping(n, s) {
+			return into, false
+		}
+		d.unknownKeys(n, s)
+		for _, k := range keys {
+			readKey(d, n, k, &into)
+		}
+		d.exclusive(n, s)
+		return into, true
+	}}
+}
+
+// readKey reads one key of the mapping n, or its default when it is not there.
+func readKey[T any](d *decoder, n *node, k key[T], into *T) {
+	defer d.enter(k.name)()
+	value := n.get(k.name)
+	switch {
+	case !value.null():
+		k.read(d, value, into)
+	case k.required && !d.partial:
+		d.missing(n, k.keyShape)
+	case k.def != "":
+		k.read(d, defaultNode(n, k.def), into)
+	case k.shape.keys != nil && !k.shape.optional:
+		k.read(d, &node{kind: mapping, src: n.src, line: n.line, column: n.column}, into)
+	}
+}
+
+// optional is a kind whose object is left zero when it is not written, without the
+// defaults of its keys.
+func optional[V any](k kind[V]) kind[V] {
+	s := *k.shape
+	s.optional = true
+	return kind[V]{&s, k.read}
+}
+
+// pointer is a kind for a field that is nil when the value is not written.
+func pointer[V any](k kind[V]) kind[*V] {
+	return kind[*V]{optional(k).shape, func(d *decoder, n *node) (*V, bool) {
+		v, ok := k.read(d, n)
+		return &v, ok
+	}}
+}

@@ -1,0 +1,58 @@
+package routes
+
+import "strings"
+
+// Matches says whether the filter, which may hold the wildcards * (one token) and >
+// (one token or more, at the end), matches the subject, which holds none.
+func Matches(filter, subject string) bool {
+	for {
+		f, filterRest, filterMore := strings.Cut(filter, ".")
+		if f == ">" {
+			return subject != ""
+		}
+		s, subjectRest, subjectMore := strings.Cut(subject, ".")
+		if f != "*" && f != s {
+			return false
+		}
+		if !filterMore || !subjectMore {
+			return filterMore == subjectMore
+		}
+		filter, subject = filterRest, subjectRest
+	}
+}
+
+// Overlap says whether there is a subject that both filters match.
+func Overlap(a, b string) bool {
+	for {
+		x, aRest, aMore := strings.Cut(a, ".")
+		y, bRest, bMore := strings.Cut(b, ".")
+		if x == ">" || y == ">" {
+			return true
+		}
+		if x != y && x != "*" && y != "*" {
+			return false
+		}
+		if !aMore || !bMore {
+			return aMore == bMore
+		}
+		a, b = aRest, bRest
+	}
+}
+
+// covers says whether every subject that the inner filter matches is matched by the
+// outer one too.
+func covers(outer, inner string) bool {
+	for {
+		o, outerRest, outerMore := strings.Cut(outer, ".")
+		i, innerRest, innerMore := strings.Cut(inner, ".")
+		switch {
+		case o == ">":
+			return true
+		case i == ">", o != "*" && o != i:
+			return false
+		case !outerMore || !innerMore:
+			return outerMore == innerMore
+		}
+		outer, inner = outerRest, innerRest
+	}
+}

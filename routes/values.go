@@ -1,0 +1,281 @@
+package routes
+
+import (
+	"net/http"
+	"net/netip"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// jsName is the name of a stream, consumer or group, in JetStream's rules.
+func jsName(what string) kind[string] {
+	return pattern(codeName, "the name of a "+what+" without spaces and . * > / \\", jsNameForm)
+}
+
+// subjectFilter is a subject that may hold wildcards.
+func subjectFilter() kind[string] {
+	return subjectText("a subject such as orders.created or orders.>", true)
+}
+
+// literalSubject is a subject without wildcards.
+func literalSubject() kind[string] {
+	return subjectText("a subject without wildcards such as deliver.orders", false)
+}
+
+// deadLetterPrefix is the first part of a subject.
+func deadLetterPrefix() kind[string] {
+	return subjectText("the first part of a subject such as dlq", false)
+}
+
+func subjectText(want string, wildcards bool) kind[string] {
+	k := pattern(codeSubject, want, subjectForm)
+	return checked(k, func(d *decoder, n *node, s string) bool {
+		rule := subjectRule(s, wildcards)
+		if rule != "" {
+			d.problem(n, codeSubject, "%s, got %s", rule, n.show())
+		}
+		return rule == ""
+	})
+}
+
+// subjectRule is the rule that the subject breaks, or "".
+func subjectRule(s string, wildcards bool) string {
+	tokens := strings.Split(s, ".")
+	for i, token := range tokens {
+		switch {
+		case !strings.ContainsAny(token, "*>"):
+		case !wildcards:
+			return "the subject holds no wildcard"
+		case token == ">" && i < len(tokens)-1:
+			return "> stands at the end of a subject only"
+		case len(token) > 1:
+			return "a wildcard is a token of its own, between dots"
+		}
+	}
+	return ""
+}
+
+// filterExpression is handed to Options.CheckFilter.
+func filterExpression() kind[string] {
+	return checked(str("an expression"), func(d *decoder, n *node, s string) bool {
+		if d.opts.CheckFilter == nil {
+			return true
+		}
+		err := d.opts.CheckFilter(s)
+		if err != nil {
+			d.problem(n, codeFilter, "%v", err)
+		}
+		return err == nil
+	})
+}
+
+// headersKind is a mapping of header names to values.
+func headersKind() kind[map[string]string] {
+	value := str("a header's value")
+	return mapOf(value, &jsonSchema{Type: "object", AdditionalProperties: value.shape.json}, func(d *decoder, n *node) (map[string]string, bool) {
+		headers := map[string]string{}
+		for _, p := range n.pairs {
+			leave := d.enter(p.key.text)
+			if v, ok := value.read(d, p.value); ok {
+				headers[http.CanonicalHeaderKey(p.key.text)] = v
+			}
+			leave()
+		}
+		return headers, true
+	})
+}
+
+// mapOf is a mapping with free keys.
+func mapOf[V, M any](value kind[V], schema *jsonSchema, read func(d *decoder, n *node) (M, bool)) kind[M] {
+	s := &shape{word: "mapping", values: value.shape, json: schema}
+	return kind[M]{s, func(d *decoder, n *node) (M, bool) {
+		if !d.isMapping(n, s) {
+			var zero M
+			return zero, false
+		}
+		return read(d, n)
+	}}
+}
+
+func headerPattern() kind[string] {
+	return pattern(codeHeader, "a header's name, or its start with * at the end", "^[!#$%&'+.^_`|~0-9A-Za-z-]*\\*?$")
+}
+
+// pathKind is a path, made absolute from the folder of its file.
+func pathKind() kind[string] {
+	k := str("a path")
+	return kind[string]{k.shape, func(d *decoder, n *node) (string, bool) {
+		path, ok := k.read(d, n)
+		if ok && !filepath.IsAbs(path) {
+			path = filepath.Join(n.src.dir, path)
+		}
+		return path, ok
+	}}
+}
+
+// secretUse is a secret and where the file refers to it.
+type secretUse struct {
+	at     *node
+	secret Secret
+}
+
+// secretKind is {env: NAME} or {file: PATH}.
+func secretKind() kind[Secret] {
+	k := object([][]string{{"env", "file"}},
+		field("env", pattern(codeName, "the name of an environment variable", `^[A-Za-z_][A-Za-z0-9_]*$`), func(s *Secret) *string { return &s.Env }, keyDoc{
+			doc: "Environment variable that holds the value.", example: "BILLING_TOKEN",
+		}),
+		field("file", pathKind(), func(s *Secret) *string { return &s.File }, keyDoc{
+			doc: "File that holds the value; a newline at its end is left out.", example: "/run/secrets/billing",
+		}),
+	)
+	k.shape.word = "secret"
+	return kind[Secret]{k.shape, func(d *decoder, n *node) (Secret, bool) {
+		if n.kind == scalar && !n.empty() && n.tag != "!!null" {
+			n.src.masked[n.line] = true
+			d.problem(n, codeInlineSecret, "a secret stays out of the file: write { env: NAME } or { file: PATH }")
+			return Secret{}, false
+		}
+		s, ok := k.read(d, n)
+		if ok && !d.partial {
+			d.secrets = append(d.secrets, secretUse{n, s})
+		}
+		return s, ok
+	}}
+}
+
+// webhookURL is an http or https URL.
+func webhookURL() kind[string] { return str("a URL such as https://example.com/hooks") }
+
+func proxyURL() kind[string] { return str("a URL such as http://proxy.internal:3128") }
+
+// egressKind is a mode, or a mapping of mode and allow.
+func egressKind() kind[Egress] {
+	mode := word(EgressInternal, EgressStrict)
+	full := object(nil,
+		field("mode", mode, func(e *Egress) *EgressMode { return &e.Mode }, keyDoc{
+			doc: "internal or strict.", def: "internal",
+		}),
+		field("allow", listOf(cidr(), 0), func(e *Egress) *[]string { return &e.Allow }, keyDoc{
+			doc: "Networks allowed besides those of the mode.", example: "[10.1.0.0/16]",
+		}),
+	)
+	s := *full.shape
+	s.word = "internal | strict | object"
+	s.json = anyOf(mode.shape.json, full.shape.json)
+	return kind[Egress]{&s, func(d *decoder, n *node) (Egress, bool) {
+		if n.kind == mapping {
+			return full.read(d, n)
+		}
+		m, ok := mode.read(d, n)
+		return Egress{Mode: m}, ok
+	}}
+}
+
+// cidr is a network such as 10.1.0.0/16.
+func cidr() kind[string] {
+	return checked(str("a network such as 10.1.0.0/16"), func(d *decoder, n *node, s string) bool {
+		prefix, err := netip.ParsePrefix(s)
+		switch {
+		case err != nil:
+			suggestion := ""
+			if addr, err := netip.ParseAddr(s); err == nil {
+				suggestion = netip.PrefixFrom(addr, addr.BitLen()).String()
+			}
+			d.suggest(n, suggestion, codeCIDR, "a network such as 10.1.0.0/16, got %s", n.show())
+		case prefix != prefix.Masked():
+			d.suggest(n, prefix.Masked().String(), codeCIDR, "a network has no bits beyond its length, got %s", n.show())
+		default:
+			return true
+		}
+		return false
+	})
+}
+
+var statusPattern = regexp.MustCompile(`^([1-5][0-9][0-9])(?:-([1-5][0-9][0-9]))?$|^([1-5])xx$`)
+
+// statusKind is a mapping of status patterns to verdicts.
+func statusKind() kind[StatusRules] {
+	verdict := word(Ack, Nak, Term, Drop)
+	return mapOf(verdict, &jsonSchema{
+		Type:                 "object",
+		PatternProperties:    map[string]*jsonSchema{`^[1-5][0-9][0-9](-[1-5][0-9][0-9])?$|^[1-5]xx$`: verdict.shape.json},
+		AdditionalProperties: false,
+	}, func(d *decoder, n *node) (StatusRules, bool) {
+		var rules StatusRules
+		for _, p := range n.pairs {
+			leave := d.enter(p.key.text)
+			if rule, ok := d.statusRule(p.key); ok && !p.value.null() {
+				if v, ok := verdict.read(d, p.value); ok {
+					rule.Verdict = v
+					rules = append(rules, rule)
+				}
+			}
+			leave()
+		}
+		return rules, true
+	})
+}
+
+func (d *decoder) statusRule(key *node) (StatusRule, bool) {
+	m := statusPattern.FindStringSubmatch(key.text)
+	if m == nil {
+		d.problem(key, codeStatus, "a status such as 404, a range such as 200-204 or a class such as 5xx, got %s", key.show())
+		return StatusRule{}, false
+	}
+	rule := StatusRule{Pattern: key.text}
+	switch {
+	case m[3] != "":
+		class, _ := strconv.Atoi(m[3])
+		rule.From, rule.To = class*100, class*100+99
+	default:
+		rule.From, _ = strconv.Atoi(m[1])
+		rule.To = rule.From
+		if m[2] != "" {
+			rule.To, _ = strconv.Atoi(m[2])
+		}
+	}
+	return rule, true
+}
+
+// size is a number of bytes.
+func size() kind[int64] {
+	want := "a number of bytes such as 1048576, 512MiB or 10GiB"
+	form := `^[1-9][0-9]*(KiB|MiB|GiB|TiB)$`
+	re := regexp.MustCompile(`^([1-9][0-9]*)([KMGT])iB$`)
+	least := 0.0
+	return kind[int64]{
+		&shape{word: "size", json: anyOf(&jsonSchema{Type: "integer", Minimum: &least}, &jsonSchema{Type: "string", Pattern: orExpansion(form)})},
+		func(d *decoder, n *node) (int64, bool) {
+			text, _, ok := d.scalarText(n, want)
+			if !ok {
+				return 0, false
+			}
+			digits, shift := text, 0
+			if m := re.FindStringSubmatch(text); m != nil {
+				digits, shift = m[1], 10*(1+strings.Index("KMGT", m[2]))
+			}
+			v, err := strconv.ParseInt(digits, 10, 64)
+			switch {
+			case !integerText.MatchString(digits):
+				d.suggest(n, sizeFix(text), codeSize, "%s, got %s", want, n.show())
+			case err != nil || v < 0 || v<<shift>>shift != v:
+				d.problem(n, codeRange, "%s, got %s", want, n.show())
+			default:
+				return v << shift, true
+			}
+			return 0, false
+		},
+	}
+}
+
+// sizeFix turns 10GB, 10G and 10gb into 10GiB.
+func sizeFix(text string) string {
+	m := regexp.MustCompile(`^([1-9][0-9]*) *([kKmMgGtT])(i?[bB])?$`).FindStringSubmatch(text)
+	if m == nil {
+		return ""
+	}
+	return m[1] + strings.ToUpper(m[2]) + "iB"
+}
