@@ -1,0 +1,157 @@
+// Package admin is relay's HTTP surface for people and scripts: the pages, the JSON
+// API under /api/v1, the health endpoints and the metrics.
+//
+// It reads and changes dead letters through dlqstore.Store and knows nothing of how
+// messages are delivered: what it needs of the dispatcher it declares as small
+// interfaces. Only cmd/relay imports it.
+package admin
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"relay/dlqstore"
+)
+
+// Options are what a Server works with. Store, Routes and NATS are required.
+type Options struct {
+	// Store holds the dead letters.
+	Store dlqstore.Store
+	// Routes are the routes as they run in this process.
+	Routes Runtime
+	// NATS returns nil while the connection to NATS works, else what is wrong with it.
+	NATS func(ctx context.Context) error
+
+	// Replays is told of every replay that was started, so that it goes out at once.
+	// Nil: replays go out when their sender looks by itself.
+	Replays Replays
+	// Republish sends dead letters to their original subject. Nil: a replay with
+	// "to": "subject" is refused.
+	Republish Republisher
+	// Config tells about the routes file in force. Nil: the pages do not speak of it.
+	Config func() ConfigStatus
+	// Reload reads the routes file again and applies it; its error is for whoever
+	// wrote the file. Nil: POST /api/v1/reload is refused.
+	Reload func(ctx context.Context) error
+	// Gatherer is what /metrics serves. Nil: there is no /metrics.
+	Gatherer prometheus.Gatherer
+	// HealthLimits are the limits of /health. Zero fields take their defaults.
+	HealthLimits HealthLimits
+
+	// AllowRemote serves addresses other than loopback, and requests for any host
+	// name. There is no authentication: whoever reaches the address can replay and
+	// discard. It is meant for a container, or a proxy that authenticates.
+	AllowRemote bool
+	// Version of relay, shown on the pages. Defaults to "dev".
+	Version string
+	// Logger defaults to slog.Default.
+	Logger *slog.Logger
+	// Now is the clock. Defaults to time.Now.
+	Now func() time.Time
+}
+
+// Replays is whoever hands started replays to the replay lane.
+type Replays interface {
+	// Wake makes it look for started replays now. It does not block.
+	Wake()
+}
+
+// Republisher sends a dead letter to the subject that it came from, where every
+// consumer of that subject gets it, not only the route that failed.
+type Republisher interface {
+	// Republish publishes payload and headers to d.OriginalSubject as a new message,
+	// without the headers that mean something to JetStream, and returns when the
+	// stream holds it.
+	Republish(ctx context.Context, d dlqstore.DeadLetter) error
+}
+
+// Server is the admin surface. Its methods are safe for concurrent use.
+type Server struct {
+	opts   Options
+	log    *slog.Logger
+	now    func() time.Time
+	limits HealthLimits
+	pages  *pages
+	assets *assets
+}
+
+// New makes a Server. It opens nothing and starts nothing.
+func New(o Options) (*Server, error) {
+	switch {
+	case o.Store == nil:
+		return nil, errors.New("admin: Options.Store is required")
+	case o.Routes == nil:
+		return nil, errors.New("admin: Options.Routes is required")
+	case o.NATS == nil:
+		return nil, errors.New("admin: Options.NATS is required")
+	}
+	if o.Version == "" {
+		o.Version = "dev"
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	assets, err := newAssets()
+	if err != nil {
+		return nil, err
+	}
+	pages, err := newPages(assets)
+	if err != nil {
+		return nil, err
+	}
+	return &Server{
+		opts: o, log: o.Logger, now: o.Now, limits: o.HealthLimits.withDefaults(), pages: pages, assets: assets,
+	}, nil
+}
+
+// Handler serves everything. It is the whole list of what relay answers to.
+func (s *Server) Handler() http.Handler {
+	r := chi.NewRouter()
+	r.Use(s.recoverPanic, s.guardHost, secureHeaders, s.guardOrigin, limitTime, middleware.GetHead)
+	r.NotFound(s.notFound)
+	r.MethodNotAllowed(s.methodNotAllowed)
+
+	r.Get("/healthz", s.healthz)
+	r.Get("/readyz", s.readyz)
+	r.Get("/health", s.health)
+	if s.opts.Gatherer != nil {
+		r.Method(http.MethodGet, "/metrics", promhttp.HandlerFor(s.opts.Gatherer, promhttp.HandlerOpts{
+			MaxRequestsInFlight: 4,
+		}))
+	}
+	r.Get("/assets/{name}", s.assets.serve)
+
+	r.Get("/", s.page(s.overviewPage))
+	r.Get("/routes/{name}", s.page(s.routePage))
+	r.Post("/routes/{name}/pause", s.page(s.pausePage))
+	r.Post("/routes/{name}/resume", s.page(s.resumePage))
+	r.Get("/dead-letters", s.page(s.deadLettersPage))
+	r.Get("/dead-letters/{id}", s.page(s.deadLetterPage))
+	r.Post("/dead-letters/{id}/replay", s.page(s.replayPage))
+	r.Post("/dead-letters/{id}/discard", s.page(s.discardPage))
+	r.Post("/dead-letters/{id}/restore", s.page(s.restorePage))
+
+	r.Get("/api/v1/routes", s.api(s.listRoutes))
+	r.Get("/api/v1/routes/{name}", s.api(s.getRoute))
+	r.Post("/api/v1/routes/{name}/pause", s.api(s.pauseRoute))
+	r.Post("/api/v1/routes/{name}/resume", s.api(s.resumeRoute))
+	r.Get("/api/v1/dead-letters", s.api(s.listDeadLetters))
+	r.Get("/api/v1/dead-letters/{id}", s.api(s.getDeadLetter))
+	r.Get("/api/v1/dead-letters/{id}/payload", s.api(s.getPayload))
+	r.Post("/api/v1/dead-letters/{id}/replay", s.api(s.replayDeadLetter))
+	r.Post("/api/v1/dead-letters/{id}/discard", s.api(s.discardDeadLetter))
+	r.Post("/api/v1/dead-letters/{id}/restore", s.api(s.restoreDeadLetter))
+	r.Post("/api/v1/reload", s.api(s.reload))
+	return r
+}

@@ -1,0 +1,274 @@
+package admin
+
+import (
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"relay/dlqstore"
+)
+
+type deadLetterView struct {
+	frame
+	ID, Subject      string
+	Route, RoutePath string
+	State            badge
+	Reason           string
+	Story            string // what happened, in a sentence
+	Facts            []factView
+	Lives            []lifeView
+	Payload          payloadView
+	Headers          []headerView
+	Response         string
+	ResponseNote     string
+	CanReplay        bool
+	CanRestore       bool
+	Replaying        bool
+	Path             string
+}
+
+type factView struct {
+	Name, Value, Link string
+	Time              *moment
+}
+
+// lifeView are the attempts of a delivery, or of one replay of it.
+type lifeView struct {
+	Name     string
+	Attempts []attemptView
+}
+
+type attemptView struct {
+	Number  string
+	At      moment
+	Outcome string
+	Detail  string
+	Took    string
+	Tone    string
+	Icon    string
+}
+
+type payloadView struct {
+	Size, Text, Note string
+	Download         string
+	Views            []tab
+}
+
+type headerView struct {
+	Name, Value string
+}
+
+func (s *Server) deadLetterPage(w http.ResponseWriter, r *http.Request) error {
+	d, err := s.deadLetter(r)
+	if err != nil {
+		return err
+	}
+	view := deadLetterView{
+		frame: s.frame(d.ID, "dead-letters"), ID: d.ID, Path: deadLetterPath(d.ID),
+		Subject: visible(d.OriginalSubject), Route: visible(d.Route), RoutePath: routePath(d.Route),
+		State: stateBadge(d.State), Reason: visible(string(d.Reason)), Story: story(d), Facts: s.facts(d),
+		Lives: s.lives(d.Attempts), Payload: payloadOf(d, r.URL.Query().Get("view")), Headers: headersOf(d.Headers),
+		CanReplay: d.State == dlqstore.Dead, CanRestore: d.State == dlqstore.Discarded, Replaying: d.State == dlqstore.Replaying,
+	}
+	view.Response, view.ResponseNote = responseView(d.Response)
+	if view.Notice = noticeOf(r.URL.Query()); view.Notice != nil {
+		view.Notice.Link = "" // this is the page
+	}
+	return render(w, s.pages.deadLetter, http.StatusOK, view)
+}
+
+// story says in a sentence or two what happened.
+func story(d dlqstore.DeadLetter) string {
+	answer := "the last one got no answer"
+	if d.Status != 0 {
+		answer = "the last one was answered with " + statusText(d.Status)
+	}
+	tries := count(d.RetryCount, "attempt")
+	var what string
+	switch d.Reason {
+	case dlqstore.Exhausted:
+		what = fmt.Sprintf("relay stopped after %s, as many as the route allows; %s.", tries, answer)
+	case dlqstore.Expired:
+		what = fmt.Sprintf("relay stopped after %s, because the message had grown older than the route allows; %s.", tries, answer)
+	case dlqstore.Rejected:
+		what = fmt.Sprintf("The receiver answered %s with %s, which on this route means that sending it again would not help.",
+			ordinalAttempt(d.RetryCount), statusText(d.Status))
+	case dlqstore.Aborted:
+		what = fmt.Sprintf("The receiver answered %s with %s and asked not to be sent this message again.",
+			ordinalAttempt(d.RetryCount), statusText(d.Status))
+	case dlqstore.Oversize:
+		what = "The message cannot be sent as it is: it is too large."
+	case dlqstore.Poison:
+		what = "relay could not work on this message without failing itself, and put it aside."
+	case dlqstore.Blocked:
+		what = "The webhook's address is one that the route's egress rule forbids, so that nothing was sent."
+	default:
+		what = "The delivery failed."
+	}
+	return sentence(what) + after(d)
+}
+
+func ordinalAttempt(n int) string {
+	if n <= 1 {
+		return "the first attempt"
+	}
+	return fmt.Sprintf("attempt %d", n)
+}
+
+// after says what has become of it since.
+func after(d dlqstore.DeadLetter) string {
+	switch d.State {
+	case dlqstore.Replaying:
+		return " A replay is under way."
+	case dlqstore.Delivered:
+		return " A replay has delivered it since."
+	case dlqstore.Discarded:
+		return " It was discarded since: nothing will be sent unless it is restored."
+	}
+	if d.ReplayCount > 0 {
+		return fmt.Sprintf(" It has been replayed %s since, without success.", times(d.ReplayCount))
+	}
+	return ""
+}
+
+func times(n int) string {
+	if n == 1 {
+		return "once"
+	}
+	return digits(n) + " times"
+}
+
+func (s *Server) facts(d dlqstore.DeadLetter) []factView {
+	failed, published := s.moment(d.FailedAt), s.moment(d.PublishedAt)
+	list := []factView{
+		{Name: "Route", Value: visible(d.Route), Link: routePath(d.Route)},
+		{Name: "Failed", Time: &failed},
+		{Name: "Published", Time: &published},
+		{Name: "Attempts", Value: digits(d.RetryCount)},
+		{Name: "Stream", Value: fmt.Sprintf("%s, sequence %s", visible(d.Stream), digits(d.StreamSequence))},
+		{Name: "Consumer", Value: visible(d.ConsumerName)},
+		{Name: "ID", Value: d.ID},
+	}
+	if d.ReplayCount > 0 {
+		list = append(list, factView{Name: "Replays", Value: digits(d.ReplayCount)})
+	}
+	if idPattern.MatchString(d.ReplayOf) {
+		list = append(list, factView{Name: "Edited copy of", Value: d.ReplayOf, Link: deadLetterPath(d.ReplayOf)})
+	}
+	return list
+}
+
+// lives groups attempts, which come oldest first, by replay.
+func (s *Server) lives(attempts []dlqstore.Attempt) []lifeView {
+	var list []lifeView
+	last := -1
+	for _, a := range attempts {
+		if a.Replay != last {
+			name := "First delivery"
+			if a.Replay > 0 {
+				name = fmt.Sprintf("Replay %d", a.Replay)
+			}
+			list = append(list, lifeView{Name: name})
+			last = a.Replay
+		}
+		life := &list[len(list)-1]
+		life.Attempts = append(life.Attempts, s.attemptView(a))
+	}
+	return list
+}
+
+func (s *Server) attemptView(a dlqstore.Attempt) attemptView {
+	v := attemptView{
+		Number: digits(a.Number), At: s.moment(a.At), Took: took(a.Duration), Outcome: "No answer",
+		Detail: visible(a.Error), Tone: "bad", Icon: "cross",
+	}
+	if a.Status != 0 {
+		v.Outcome = statusText(a.Status)
+		if text, ok := responseText(a.Response); ok && v.Detail == "" {
+			v.Detail = cut(visible(strings.TrimSpace(text)), 300)
+		}
+	}
+	if a.Verdict == "ack" || a.Verdict == "drop" {
+		v.Tone, v.Icon = "ok", "check"
+	}
+	return v
+}
+
+// Bounds of what a page shows of a payload; the download has all of it.
+const (
+	maxShownBytes = 256 << 10
+	maxHexBytes   = 16 << 10
+)
+
+// payloadOf shows a payload as asked for: pretty (JSON only), text or hex.
+func payloadOf(d dlqstore.DeadLetter, ask string) payloadView {
+	v := payloadView{Size: size(len(d.Payload)), Download: "/api/v1" + deadLetterPath(d.ID) + "/payload"}
+	shown := d.Payload
+	if len(shown) > maxShownBytes {
+		shown = shown[:maxShownBytes]
+		v.Note = "Only the first " + size(maxShownBytes) + " are shown. The download has all of it."
+	}
+	pretty, isPretty := "", false
+	if len(d.Payload) <= maxShownBytes {
+		pretty, isPretty = prettyJSON(d.Payload)
+	}
+	modes := []string{"text", "hex"}
+	if isPretty {
+		modes = append([]string{"pretty"}, modes...)
+	}
+	if !slices.Contains(modes, ask) {
+		ask = modes[0]
+		if !isPretty && !utf8.Valid(d.Payload) {
+			ask = "hex"
+		}
+	}
+	switch ask {
+	case "pretty":
+		v.Text = visibleText(pretty)
+	case "text":
+		v.Text = visibleText(string(shown))
+	case "hex":
+		if len(shown) > maxHexBytes {
+			shown = shown[:maxHexBytes]
+			v.Note = "Only the first " + size(maxHexBytes) + " are shown. The download has all of it."
+		}
+		v.Text = hex.Dump(shown)
+	}
+	for _, mode := range modes {
+		v.Views = append(v.Views, tab{
+			Text: strings.ToUpper(mode[:1]) + mode[1:], Current: mode == ask,
+			Path: deadLetterPath(d.ID) + "?" + url.Values{"view": {mode}}.Encode() + "#payload",
+		})
+	}
+	return v
+}
+
+func headersOf(headers map[string][]string) []headerView {
+	var list []headerView
+	for name, values := range headers {
+		for _, v := range values {
+			list = append(list, headerView{visible(name), visible(v)})
+		}
+	}
+	slices.SortStableFunc(list, func(a, b headerView) int { return strings.Compare(a.Name, b.Name) })
+	return list
+}
+
+// responseView shows the start of the last answer's body.
+func responseView(body []byte) (text, note string) {
+	text, ok := responseText(body)
+	if !ok {
+		return hex.Dump(body), "The answer is no text; these are its bytes."
+	}
+	if len(body) >= dlqstore.MaxResponseBytes {
+		note = "Only the first " + size(dlqstore.MaxResponseBytes) + " of the answer were kept."
+	}
+	if pretty, isJSON := prettyJSON(body); isJSON {
+		text = pretty
+	}
+	return visibleText(text), note
+}

@@ -1,0 +1,63 @@
+package admin
+
+import (
+	"net/http"
+)
+
+type routeView struct {
+	frame
+	routeRow
+	URL        string
+	Consumer   string
+	Delivered  string
+	Failed     string
+	Waiting    string
+	Redelivery string
+	Settings   []Setting
+	CanPause   bool
+	CanResume  bool
+	Unhealthy  []string
+}
+
+func (s *Server) routePage(w http.ResponseWriter, r *http.Request) error {
+	status, err := s.route(r.PathValue("name"))
+	if err != nil {
+		return err
+	}
+	view := routeView{
+		frame: s.frame(status.Name, "overview"), routeRow: s.routeRow(status),
+		URL: visible(status.URL), Consumer: visible(status.Consumer),
+		Delivered: digits(status.Delivered), Failed: digits(status.Failed),
+		Waiting: digits(status.NumWaiting), Redelivery: digits(status.NumRedelivered),
+		CanPause:  status.Enabled && status.State != StatePaused,
+		CanResume: status.State == StatePaused,
+	}
+	for _, setting := range status.Settings {
+		view.Settings = append(view.Settings, Setting{setting.Name, visible(setting.Value)})
+	}
+	if status.Enabled {
+		view.Unhealthy = s.limits.check(status)
+	}
+	// The figures of the route are worth showing while the database is down.
+	if open, err := s.openLetters(r.Context(), status.Name); err == nil {
+		view.Open, view.OpenText = open, digits(open)
+	}
+	view.Notice = noticeOf(r.URL.Query())
+	return render(w, s.pages.route, http.StatusOK, view)
+}
+
+func (s *Server) pausePage(w http.ResponseWriter, r *http.Request) error {
+	if _, err := s.setPaused(r.Context(), r.PathValue("name"), true); err != nil {
+		return err
+	}
+	goBack(w, r, "paused", "")
+	return nil
+}
+
+func (s *Server) resumePage(w http.ResponseWriter, r *http.Request) error {
+	if _, err := s.setPaused(r.Context(), r.PathValue("name"), false); err != nil {
+		return err
+	}
+	goBack(w, r, "resumed", "")
+	return nil
+}

@@ -1,0 +1,240 @@
+package admin
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"html/template"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"relay/dlqstore"
+)
+
+// pages are the templates, parsed once: each page's file together with the layout.
+type pages struct {
+	overview, deadLetters, deadLetter, route, problem *template.Template
+}
+
+func newPages(a *assets) (*pages, error) {
+	funcs := template.FuncMap{"asset": a.path}
+	var failed []error
+	parse := func(name string) *template.Template {
+		t, err := template.New("layout.html").Funcs(funcs).
+			ParseFS(files, "templates/layout.html", "templates/parts.html", "templates/"+name)
+		if err != nil {
+			failed = append(failed, fmt.Errorf("parse page %s: %w", name, err))
+		}
+		return t
+	}
+	p := &pages{
+		overview:    parse("overview.html"),
+		deadLetters: parse("dead_letters.html"),
+		deadLetter:  parse("dead_letter.html"),
+		route:       parse("route.html"),
+		problem:     parse("problem.html"),
+	}
+	return p, errors.Join(failed...)
+}
+
+// frame is what the layout shows around every page.
+type frame struct {
+	Title   string
+	Section string // the entry of the navigation that is current
+	Version string
+	Notice  *notice
+}
+
+// notice tells the result of what was just done.
+type notice struct {
+	Text     string
+	LinkText string
+	Link     string
+}
+
+func (s *Server) frame(title, section string) frame {
+	return frame{Title: title, Section: section, Version: s.opts.Version}
+}
+
+// page makes a handler of a function that answers with a page or returns an error.
+func (s *Server) page(h func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, maxBodyBytes)
+		if err := h(w, r); err != nil {
+			s.refuse(w, r, s.problemOf(err))
+		}
+	}
+}
+
+func render(w http.ResponseWriter, t *template.Template, status int, view any) error {
+	var b bytes.Buffer
+	if err := t.Execute(&b, view); err != nil {
+		return &problem{http.StatusInternalServerError, "internal", "relay could not draw this page; its log says more", err}
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = b.WriteTo(w)
+	return nil
+}
+
+type problemView struct {
+	frame
+	Status  int
+	Heading string
+	Message string
+	Back    string
+}
+
+func (s *Server) errorPage(w http.ResponseWriter, r *http.Request, p *problem) {
+	view := problemView{
+		frame:  s.frame(http.StatusText(p.status), ""),
+		Status: p.status, Heading: http.StatusText(p.status), Message: sentence(p.message), Back: "/",
+	}
+	if r.Method == http.MethodPost {
+		view.Heading = "That was not done"
+		view.Back = backPath(r)
+	}
+	if err := render(w, s.pages.problem, p.status, view); err != nil {
+		s.log.Error("draw the error page", "err", err)
+		http.Error(w, p.message, p.status)
+	}
+}
+
+// sentence makes one of an error's text.
+func sentence(text string) string {
+	if text == "" {
+		return ""
+	}
+	text = strings.ToUpper(text[:1]) + text[1:]
+	if !strings.HasSuffix(text, ".") {
+		text += "."
+	}
+	return text
+}
+
+// Paths of the pages.
+func routePath(name string) string    { return "/routes/" + url.PathEscape(name) }
+func deadLetterPath(id string) string { return "/dead-letters/" + url.PathEscape(id) }
+func openLettersPath(route string) string {
+	return "/dead-letters?" + url.Values{"route": {route}}.Encode()
+}
+
+// The parameters with which an action sends the browser back to say what was done.
+const (
+	noticeParam = "done"
+	aboutParam  = "about"
+)
+
+// goBack ends an action: the browser goes back to the page that the form was on, and
+// is told there what was done.
+func goBack(w http.ResponseWriter, r *http.Request, done, about string) {
+	u, err := url.Parse(backPath(r))
+	if err != nil {
+		u = &url.URL{Path: "/"}
+	}
+	q := u.Query()
+	q.Set(noticeParam, done)
+	q.Set(aboutParam, about)
+	u.RawQuery = q.Encode()
+	http.Redirect(w, r, u.String(), http.StatusSeeOther)
+}
+
+// backPath is the page that the form of an action stood on: the list that it names,
+// or the page of the thing itself. Nothing else, wherever a form claims to be from.
+func backPath(r *http.Request) string {
+	u, err := url.Parse(r.PostFormValue("back"))
+	if err == nil && u.Scheme == "" && u.Host == "" && u.Path == "/dead-letters" {
+		return u.RequestURI()
+	}
+	if i := strings.LastIndexByte(r.URL.Path, '/'); i > 0 && r.Method == http.MethodPost {
+		return r.URL.Path[:i]
+	}
+	return "/"
+}
+
+// noticeOf turns the parameters of goBack into words. The words are ours whatever
+// the parameters hold.
+func noticeOf(q url.Values) *notice {
+	about := q.Get(aboutParam)
+	switch q.Get(noticeParam) {
+	case "paused":
+		return &notice{Text: "Paused. Nothing is delivered on this route until you resume it."}
+	case "resumed":
+		return &notice{Text: "Resumed."}
+	}
+	if !idPattern.MatchString(about) {
+		return nil
+	}
+	n := &notice{LinkText: about, Link: deadLetterPath(about)}
+	switch q.Get(noticeParam) {
+	case "replaying":
+		n.Text = "Replay started. The outcome shows as soon as the receiver has answered."
+	case "discarded":
+		n.Text = "Discarded. It can be restored."
+	case "restored":
+		n.Text = "Restored. It is open again."
+	default:
+		return nil
+	}
+	return n
+}
+
+// badge is a state in a word and an icon, so that it does not hang on colour.
+type badge struct {
+	Word string
+	Tone string // ok, busy, warn, bad or quiet: a class of the style sheet
+	Icon string // of templates/parts.html
+}
+
+func stateBadge(s dlqstore.State) badge {
+	switch s {
+	case dlqstore.Dead:
+		return badge{"Dead", "bad", "cross"}
+	case dlqstore.Replaying:
+		return badge{"Replaying", "busy", "replay"}
+	case dlqstore.Delivered:
+		return badge{"Delivered", "ok", "check"}
+	case dlqstore.Discarded:
+		return badge{"Discarded", "quiet", "minus"}
+	default:
+		return badge{visible(string(s)), "quiet", "minus"}
+	}
+}
+
+func routeBadge(s RouteState) badge {
+	switch s {
+	case StateStarting:
+		return badge{"Starting", "busy", "dots"}
+	case StateRunning:
+		return badge{"Running", "ok", "check"}
+	case StatePaused:
+		return badge{"Paused", "warn", "pause"}
+	case StateDisabled:
+		return badge{"Disabled", "quiet", "minus"}
+	case StateBreakerOpen:
+		return badge{"Breaker open", "warn", "alert"}
+	case StateWaitingForStream:
+		return badge{"Waiting for stream", "bad", "alert"}
+	case StateMisconfigured:
+		return badge{"Misconfigured", "bad", "cross"}
+	case StateDeadLetterUnavailable:
+		return badge{"Dead letters unavailable", "bad", "alert"}
+	default:
+		return badge{visible(string(s)), "quiet", "dots"}
+	}
+}
+
+// moment is a point in time as pages show it.
+type moment struct {
+	ISO, Exact, Ago string
+}
+
+func (s *Server) moment(t time.Time) moment {
+	if t.IsZero() {
+		return moment{}
+	}
+	t = t.UTC()
+	return moment{ISO: t.Format(time.RFC3339Nano), Exact: t.Format("2006-01-02 15:04:05.000 UTC"), Ago: ago(s.now().Sub(t))}
+}

@@ -1,0 +1,149 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"strings"
+	"time"
+)
+
+// Bounds of a request. The longest answer is the download of a large payload.
+const (
+	readHeaderTimeout = 10 * time.Second
+	readTimeout       = time.Minute
+	writeTimeout      = 2 * time.Minute
+	idleTimeout       = 2 * time.Minute
+	workTimeout       = 15 * time.Second // of the database and NATS, for one request
+	shutdownTimeout   = 5 * time.Second
+	maxHeaderBytes    = 32 << 10
+)
+
+// CheckAddr returns an error for an address that would let others than this machine
+// reach the admin surface, which has no authentication.
+func CheckAddr(addr string) error {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("admin address %q: want HOST:PORT, as in 127.0.0.1:8080", addr)
+	}
+	if loopbackHost(host) {
+		return nil
+	}
+	return fmt.Errorf("admin address %q can be reached from other machines, and nobody is asked who they are: "+
+		"use 127.0.0.1, or pass --admin-insecure if a proxy in front of it authenticates", addr)
+}
+
+// Serve answers requests on the listener until the context ends, lets those under
+// way finish for at most five seconds, and closes the listener. It returns nil after
+// such an end, and what CheckAddr says of the listener's address unless
+// Options.AllowRemote is set.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	if !s.opts.AllowRemote {
+		if err := CheckAddr(ln.Addr().String()); err != nil {
+			return errors.Join(err, ln.Close())
+		}
+	}
+	srv := &http.Server{
+		Handler:           s.Handler(),
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(ln) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve the admin address %s: %w", ln.Addr(), err)
+	case <-ctx.Done():
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancel()
+	if err := srv.Shutdown(grace); err != nil {
+		s.log.Warn("admin requests were cut off at shutdown", "err", srv.Close())
+	}
+	<-served //nolint:errcheck // http.ErrServerClosed, since Shutdown was called
+	return nil
+}
+
+func loopbackHost(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.Unmap().IsLoopback()
+}
+
+// guardHost refuses names that somebody else's DNS may point to this machine: a page
+// of theirs, open in the operator's browser, would count as our own origin (DNS
+// rebinding).
+func (s *Server) guardHost(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if h, _, err := net.SplitHostPort(host); err == nil {
+			host = h
+		}
+		host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+		if !s.opts.AllowRemote && !loopbackHost(host) {
+			s.refuse(w, r, &problem{http.StatusMisdirectedRequest, "wrong_host",
+				"relay's admin address answers to localhost and 127.0.0.1 only", nil})
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// guardOrigin refuses changes that another site's page asks for.
+func (s *Server) guardOrigin(next http.Handler) http.Handler {
+	guard := http.NewCrossOriginProtection()
+	guard.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.refuse(w, r, &problem{http.StatusForbidden, "cross_origin", "the request came from another site's page", nil})
+	}))
+	return guard.Handler(next)
+}
+
+func secureHeaders(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "+
+			"base-uri 'none'; frame-ancestors 'none'")
+		h.Set("X-Content-Type-Options", "nosniff")
+		// Not no-referrer: browsers then send Origin: null with our own forms.
+		h.Set("Referrer-Policy", "same-origin")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Cache-Control", "no-store")
+		next.ServeHTTP(w, r)
+	})
+}
+
+func limitTime(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), workTimeout)
+		defer cancel()
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+func (s *Server) recoverPanic(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			v := recover()
+			if v == nil {
+				return
+			}
+			if v == http.ErrAbortHandler { //nolint:errorlint // net/http compares it so
+				panic(v)
+			}
+			s.log.Error("admin request panicked", "path", r.URL.Path, "err", v, "stack", string(debug.Stack()))
+			s.refuse(w, r, &problem{http.StatusInternalServerError, "internal", "relay made a mistake; its log says more", nil})
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
