@@ -78,8 +78,8 @@ func Verify(secret string, h http.Header, body []byte, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("%s is seconds since 1970, not %q", HeaderTimestamp, clip(stamp))
 	}
-	if age := now.Unix() - sec; age > int64(Tolerance/time.Second) || -age > int64(Tolerance/time.Second) {
-		return fmt.Errorf("%s is %d s from this machine's clock, more than the %s allowed", HeaderTimestamp, age, Tolerance)
+	if clock, far := now.Unix(), int64(Tolerance/time.Second); sec < clock-far || sec > clock+far {
+		return fmt.Errorf("%s is %d and this machine's clock %d, more than the %s allowed apart", HeaderTimestamp, sec, clock, Tolerance)
 	}
 	for signature := range strings.FieldsSeq(signatures) {
 		if k.verifies(signature, signedPrefix(id, time.Unix(sec, 0)), body) {

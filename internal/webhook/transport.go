@@ -10,6 +10,7 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -61,9 +62,52 @@ func newDialer(timeout time.Duration, g *guard, r *net.Resolver) *net.Dialer {
 	return &net.Dialer{Timeout: timeout, Resolver: r, Control: g.control}
 }
 
+func (s *Sender) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	c, err := s.dialer.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return &conn{Conn: c}, nil
+}
+
+// conn keeps a failed write to itself once part of a request is out. A receiver may
+// answer early (413 to a large body) and close with the rest unread; net/http would
+// give up at the write error with the answer lying there to be read. Reading says how
+// it ended: with the answer, or with the end of the connection.
+type conn struct {
+	net.Conn
+	sent atomic.Bool // something of the present request was written
+}
+
+// begin notes that a request will be written. c is what net/http calls the connection.
+func begin(c net.Conn) {
+	for {
+		switch layer := c.(type) {
+		case *tls.Conn:
+			c = layer.NetConn()
+		case *conn:
+			layer.sent.Store(false)
+			return
+		default:
+			return
+		}
+	}
+}
+
+func (c *conn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	switch {
+	case err == nil:
+		c.sent.Store(true)
+	case c.sent.Load() && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)):
+		return len(p), nil
+	}
+	return n, err
+}
+
 func (s *Sender) newTransport(tlsConfig *tls.Config) *http.Transport {
 	t := &http.Transport{
-		DialContext:            s.dialer.DialContext,
+		DialContext:            s.dial,
 		TLSClientConfig:        tlsConfig,
 		TLSHandshakeTimeout:    s.route.Webhook.Timeout,
 		DisableCompression:     true,
@@ -115,6 +159,9 @@ func (p *progress) trace() *httptrace.ClientTrace {
 		// A handshake may go on for a later attempt when this one got another
 		// connection meanwhile.
 		TLSHandshakeStart: func() { p.at.CompareAndSwap(int32(phaseDial), int32(phaseTLS)) },
-		GotConn:           func(httptrace.GotConnInfo) { p.at.Store(int32(phaseHeaders)) },
+		GotConn: func(info httptrace.GotConnInfo) {
+			p.at.Store(int32(phaseHeaders))
+			begin(info.Conn)
+		},
 	}
 }
