@@ -1,0 +1,272 @@
+package dispatcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"relay/dlqstore"
+	"relay/internal/webhook"
+	"relay/routes"
+)
+
+// delivery is one message bound for one route, in one attempt.
+type delivery struct {
+	webhook.Message
+	lane     *lane
+	msg      *nats.Msg
+	replay   int       // number of the replay; 0 on the live lane
+	since    time.Time // when this life of the delivery began: max_age counts from here
+	seen     time.Time // when JetStream last heard that it is worked on
+	filtered bool
+	answer   webhook.Answer
+}
+
+// deliver is the way of one message through a route, from its receipt to its
+// settling. ctx ends when relay is to take nothing new, work when it must stop.
+func (r *route) deliver(ctx, work context.Context, d *delivery) {
+	defer r.release(d)
+	out, settled := r.prepare(work, d)
+	if !settled {
+		out = r.attempt(ctx, work, d)
+	}
+	if out.Verdict == routes.Term {
+		out = r.park(work, d, out)
+	}
+	r.settle(d, out)
+}
+
+// prepare reads what the message is, and knows the outcome of one that is not to be
+// sent: its attempts are used up, the route's filter leaves it out, or relay cannot
+// make sense of it.
+func (r *route) prepare(ctx context.Context, d *delivery) (out Outcome, settled bool) {
+	if err := d.lane.read(ctx, d); err != nil {
+		if errors.Is(err, errForeign) {
+			return Outcome{Verdict: routes.Drop, Attempt: d.Attempt, Error: err.Error()}, true
+		}
+		return Outcome{Verdict: routes.Nak, Attempt: d.Attempt, Error: err.Error(), RetryIn: r.delay(d.Attempt)}, true
+	}
+	if most := r.cfg.Retry.MaxAttempts; d.Attempt > most {
+		return Outcome{
+			Verdict: routes.Term, Attempt: most, Reason: dlqstore.Exhausted,
+			Error: "the last attempt's outcome is not known: relay stopped, or could not settle it",
+		}, true
+	}
+	if r.filter != nil && d.replay == 0 {
+		match, err := r.filter.match(d)
+		if err != nil {
+			return Outcome{Verdict: routes.Term, Attempt: d.Attempt, Reason: dlqstore.Poison, Error: err.Error()}, true
+		}
+		if !match {
+			d.filtered = true
+			return Outcome{Verdict: routes.Ack, Attempt: d.Attempt}, true
+		}
+	}
+	return Outcome{}, false
+}
+
+// attempt posts the message and says what came of it. While an obstacle on relay's
+// own side keeps it from the receiver the message stays in hand and its attempt
+// unburnt.
+func (r *route) attempt(ctx, work context.Context, d *delivery) Outcome {
+	for {
+		leave, err := r.gate.enter(ctx)
+		if err != nil {
+			return Outcome{Verdict: routes.Nak, Attempt: d.Attempt, Error: "relay is stopping"}
+		}
+		d.answer = r.sender.Send(work, &d.Message)
+		leave(d.answer)
+		r.metrics.attempt(d.answer)
+		out := classify(d.answer, standing{
+			attempt: d.Attempt, since: d.since, now: time.Now(),
+			random: rand.Float64(), //nolint:gosec // jitter needs no secrecy
+		}, r.cfg)
+		if out.Verdict == routes.Nak && d.answer.Err != nil && d.answer.Err.OurSide() && ctx.Err() == nil {
+			r.log.Warn("held back", attrs(d, out)...)
+			continue
+		}
+		if err := r.record(work, d, out); err != nil {
+			// The replay's outcome has to be known before its message may go.
+			return Outcome{Verdict: routes.Nak, Attempt: d.Attempt, Status: out.Status, Error: err.Error(), RetryIn: r.delay(d.Attempt)}
+		}
+		return out
+	}
+}
+
+// record publishes the attempt's event: of every failed attempt, and of the attempt
+// that ends a replay, which is how the table learns of it.
+func (r *route) record(ctx context.Context, d *delivery, out Outcome) error {
+	ends := d.replay > 0 && (out.Verdict == routes.Ack || out.Verdict == routes.Drop)
+	if out.Verdict == routes.Ack && !ends {
+		return nil
+	}
+	event, err := dlqstore.Attempt{
+		ID: d.ID, Route: r.cfg.Name, Number: d.Attempt, Replay: d.replay, At: time.Now().Add(-d.answer.Duration),
+		Status: out.Status, Error: out.Error, Duration: d.answer.Duration,
+		ResponseHeaders: responseHeaders(d.answer), Response: d.answer.Body,
+		Verdict: string(out.Verdict), Instance: r.shared.instance,
+	}.Encode()
+	if err != nil {
+		return err
+	}
+	if ends {
+		ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+		defer cancel()
+		if _, err := r.shared.js.PublishMsg(ctx, event); err != nil {
+			return fmt.Errorf("record the replay's outcome on %s: %w", event.Subject, err)
+		}
+		return nil
+	}
+	if _, err := r.shared.js.PublishMsgAsync(event); err != nil {
+		r.log.Warn("attempt not recorded", "route", r.cfg.Name, "err", err)
+	}
+	return nil
+}
+
+// park publishes the dead letter and waits until the stream has it. When that fails
+// the message must not be ended: the outcome becomes nak.
+func (r *route) park(ctx context.Context, d *delivery, out Outcome) Outcome {
+	err := r.publishDead(ctx, d, out)
+	r.setDeadLetterTrouble(err)
+	if err != nil {
+		out.Verdict, out.RetryIn = routes.Nak, r.delay(d.Attempt)
+		out.Error += "; " + err.Error()
+		return out
+	}
+	r.metrics.dead(out.Reason)
+	return out
+}
+
+func (r *route) publishDead(ctx context.Context, d *delivery, out Outcome) error {
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	rec := dlqstore.Record{
+		DeadLetter: dlqstore.DeadLetter{
+			ID: d.ID, Route: r.cfg.Name, State: dlqstore.Dead, Reason: out.Reason, OriginalSubject: d.Subject,
+			Payload: d.Body, Headers: d.Headers, Error: out.Error, Status: out.Status, RetryCount: out.Attempt,
+			ConsumerName: d.lane.consumer, Stream: d.Stream, StreamSequence: d.Sequence,
+			PublishedAt: d.EventTime, FailedAt: time.Now(), ReplayOf: d.editOf(),
+		},
+		Replay: d.replay,
+	}
+	subject := r.cfg.DeadLetter.Subject(r.cfg.Name, d.Subject)
+	m := rec.Encode(subject)
+	size := dlqstore.HeaderBytes(m.Header)
+	if size > dlqstore.MaxHeaderBytes || int64(size+len(m.Data)) > r.shared.conn.MaxPayload() {
+		if r.shared.overflow == nil {
+			return fmt.Errorf("dead letter %s of %d bytes is above the server's max_payload, and there is no database to keep it in", d.ID, size+len(m.Data))
+		}
+		if err := r.shared.overflow.Project(ctx, dlqstore.Batch{DeadLetters: []dlqstore.Record{rec}}); err != nil {
+			return fmt.Errorf("keep the oversize dead letter %s in the table: %w", d.ID, err)
+		}
+		rec.Reference = true
+		m = rec.Encode(subject)
+	}
+	if _, err := r.shared.js.PublishMsg(ctx, m); err != nil {
+		return fmt.Errorf("publish the dead letter to stream %q on %s: %w", r.cfg.DeadLetter.Stream, subject, err)
+	}
+	return nil
+}
+
+// settle tells JetStream the outcome and writes the attempt's line and figures.
+func (r *route) settle(d *delivery, out Outcome) {
+	var err error
+	switch out.Verdict {
+	case routes.Ack, routes.Drop:
+		err = ack(r.shared.conn, d.msg)
+	case routes.Nak:
+		err = nak(r.shared.conn, d.msg, out.RetryIn)
+	case routes.Term:
+		err = term(r.shared.conn, d.msg, string(out.Reason))
+	}
+	switch {
+	case d.filtered:
+		r.metrics.deliveries[outcomeFiltered].Inc()
+	case out.Verdict != routes.Nak:
+		r.metrics.deliveries[string(out.Verdict)].Inc()
+	}
+	if out.Verdict == routes.Ack && !d.filtered {
+		r.metrics.latency.Observe(time.Since(d.since).Seconds())
+	}
+	if !d.filtered {
+		r.count(out)
+	}
+	r.logAttempt(d, out, err)
+}
+
+func (r *route) logAttempt(d *delivery, out Outcome, err error) {
+	level := slog.LevelInfo
+	switch {
+	case d.filtered:
+		level = slog.LevelDebug
+	case err != nil || out.Verdict == routes.Term:
+		level = slog.LevelWarn
+	}
+	if !r.log.Enabled(context.Background(), level) {
+		return
+	}
+	a := attrs(d, out)
+	if err != nil {
+		a = append(a, slog.String("settle_err", err.Error()))
+	}
+	r.log.Log(context.Background(), level, "attempt", a...)
+}
+
+// attrs are the keys of an attempt's line; docs/operations.md lists them.
+func attrs(d *delivery, out Outcome) []any {
+	a := append(make([]any, 0, 12),
+		slog.String("route", d.Route), slog.String("subject", d.Subject), slog.Uint64("stream_seq", d.Sequence),
+		slog.String("id", d.ID), slog.Int("attempt", out.Attempt), slog.Int("status", out.Status),
+		slog.Duration("duration", d.answer.Duration), slog.String("outcome", string(out.Verdict)))
+	if out.Verdict == routes.Nak {
+		a = append(a, slog.Duration("retry_in", out.RetryIn))
+	}
+	if d.replay > 0 {
+		a = append(a, slog.Int("replay", d.replay))
+	}
+	if out.Reason != "" {
+		a = append(a, slog.String("reason", string(out.Reason)))
+	}
+	if out.Error != "" {
+		a = append(a, slog.String("err", out.Error))
+	}
+	return a
+}
+
+// editOf is the id of the dead letter of which this delivery is an edited replay.
+func (d *delivery) editOf() string {
+	if d.ReplayOf == d.ID {
+		return ""
+	}
+	return d.ReplayOf
+}
+
+func (r *route) delay(attempt int) time.Duration {
+	return r.cfg.Retry.Delay(max(1, attempt), rand.Float64()) //nolint:gosec // jitter needs no secrecy
+}
+
+// responseHeaders are what is kept of an answer's headers: no cookie, for it may be a
+// secret of the receiver's, and no more than fits beside the body.
+func responseHeaders(a webhook.Answer) map[string][]string {
+	const most = 2 << 10
+	kept, size := map[string][]string{}, 0
+	for name, values := range a.Header {
+		if name == "Set-Cookie" {
+			continue
+		}
+		n := len(name)
+		for _, v := range values {
+			n += len(v)
+		}
+		if size+n > most {
+			continue
+		}
+		kept[name], size = values, size+n
+	}
+	return kept
+}

@@ -1,0 +1,184 @@
+// Package dispatcher delivers: it binds a durable consumer to each route, posts each
+// message to the route's webhook, turns the answer into ack, nak or term, and parks
+// what cannot be delivered in the dead-letter stream. cmd/relay imports it.
+//
+// The way of one message is route.deliver.
+package dispatcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"relay/dlqstore"
+	"relay/internal/webhook"
+	"relay/routes"
+)
+
+// Overflow keeps payloads and headers that do not fit into a message of the
+// dead-letter stream. dlqstore.Store is one.
+type Overflow interface {
+	Project(ctx context.Context, b dlqstore.Batch) error
+	Get(ctx context.Context, id string) (dlqstore.DeadLetter, error)
+}
+
+// Options of a Dispatcher. Conn and Config are required.
+type Options struct {
+	// Conn stays the caller's, who closes it after Run has returned.
+	Conn   *nats.Conn
+	Config *routes.Config
+	// Overflow takes dead letters above the server's max_payload. nil: such a message
+	// stays pending in its stream.
+	Overflow Overflow
+	// Instance names this process in attempt events. Defaults to "relay".
+	Instance string
+	// Version goes into the User-Agent. Defaults to "dev".
+	Version string
+	// Drain is how long attempts under way may go on after Run's context has ended.
+	// Zero cuts them off at once.
+	Drain time.Duration
+	// Logger gets one line an attempt. nil discards.
+	Logger *slog.Logger
+	// Registerer takes the metrics. nil: a registry of its own, that nobody reads.
+	Registerer prometheus.Registerer
+	// LookupEnv resolves {env: NAME} secrets. nil: the process's environment.
+	LookupEnv func(string) (string, bool)
+}
+
+// Dispatcher runs the routes of one file. Its methods are safe for concurrent use.
+type Dispatcher struct {
+	shared *shared
+	drain  time.Duration
+	routes []*route // the enabled ones
+}
+
+// shared is what all routes of a dispatcher have in common.
+type shared struct {
+	conn     *nats.Conn
+	js       jetstream.JetStream
+	config   *routes.Config
+	overflow Overflow
+	instance string
+	webhook  webhook.Options
+	log      *slog.Logger
+	metrics  *metrics
+
+	mu            sync.Mutex
+	streamTrouble string // as last said
+}
+
+// New checks everything about the routes that can be checked without a server:
+// secrets, certificates, filters. It sends nothing.
+func New(o Options) (*Dispatcher, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Registerer == nil {
+		o.Registerer = prometheus.NewRegistry()
+	}
+	if o.Instance == "" {
+		o.Instance = "relay"
+	}
+	if o.Version == "" {
+		o.Version = "dev"
+	}
+	m, err := newMetrics(o.Registerer)
+	if err != nil {
+		return nil, err
+	}
+	s := &shared{
+		conn: o.Conn, config: o.Config, overflow: o.Overflow, instance: o.Instance, log: o.Logger, metrics: m,
+		webhook: webhook.Options{Version: o.Version, LookupEnv: o.LookupEnv},
+	}
+	s.js, err = jetstream.New(o.Conn, jetstream.WithPublishAsyncErrHandler(
+		func(_ jetstream.JetStream, m *nats.Msg, err error) {
+			s.log.Warn("attempt not recorded", "subject", m.Subject, "err", err)
+		}))
+	if err != nil {
+		return nil, fmt.Errorf("use JetStream: %w", err)
+	}
+	d := &Dispatcher{shared: s, drain: o.Drain}
+	var errs []error
+	for _, cfg := range o.Config.Routes {
+		if !cfg.Enabled {
+			continue
+		}
+		r, err := newRoute(s, cfg)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		d.routes = append(d.routes, r)
+	}
+	if len(errs) > 0 {
+		for _, r := range d.routes {
+			r.sender.Close()
+		}
+		return nil, errors.Join(errs...)
+	}
+	return d, nil
+}
+
+// Run delivers until ctx ends, then drains: nothing new is taken, attempts under way
+// have Options.Drain to finish, the rest is given back at once. It returns when
+// everything it started has ended.
+func (d *Dispatcher) Run(ctx context.Context) error {
+	work, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	defer context.AfterFunc(ctx, func() {
+		time.AfterFunc(d.drain, cut)
+	})()
+
+	var background, running sync.WaitGroup
+	d.shared.say(d.shared.ensureStreams(ctx))
+	background.Go(func() { d.tend(ctx) })
+	for _, r := range d.routes {
+		running.Go(func() { r.run(ctx, work) })
+	}
+	running.Wait()
+	background.Wait()
+	// The last attempts' events are on their way.
+	select {
+	case <-d.shared.js.PublishAsyncComplete():
+	case <-work.Done():
+	case <-time.After(publishTimeout):
+	}
+	if err := d.shared.conn.FlushTimeout(publishTimeout); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+		return fmt.Errorf("flush what was settled last: %w", err)
+	}
+	return nil
+}
+
+// tend reads the consumers' figures at a steady pace and, while some stream is not as
+// it should be, tries again.
+func (d *Dispatcher) tend(ctx context.Context) {
+	every := max(2*time.Second, time.Duration(len(d.routes))*20*time.Millisecond)
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for n := 1; ; n++ {
+		for _, r := range d.routes {
+			if ctx.Err() != nil {
+				return
+			}
+			r.poll(ctx)
+		}
+		if n%streamsEvery == 0 {
+			d.shared.say(d.shared.ensureStreams(ctx))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// streamsEvery is how many rounds of figures pass between two looks at the streams.
+const streamsEvery = 15

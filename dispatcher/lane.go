@@ -1,0 +1,113 @@
+package dispatcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/nats-io/nats.go"
+
+	"relay/dlqstore"
+	"relay/internal/pull"
+)
+
+// lane is one durable consumer of a route: the live one on the route's stream, or the
+// one that brings replays. Both lead through the same delivery path.
+type lane struct {
+	route    *route
+	stream   string
+	consumer string
+	puller   *pull.Puller
+	// ensure makes the consumer as the file says, or says what stands in the way.
+	ensure func(ctx context.Context) error
+	// read fills a delivery from its message.
+	read func(ctx context.Context, d *delivery) error
+}
+
+// errForeign says that a message on one of relay's own streams is not relay's.
+var errForeign = errors.New("not written by relay")
+
+// supervise keeps the lane pulling until ctx ends. Whatever breaks a session leads to
+// a look at the consumer and a new session, at once after a reconnect or a change of
+// leader, else after a growing pause.
+func (l *lane) supervise(ctx context.Context) {
+	pause := backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(200*time.Millisecond),
+		backoff.WithMaxInterval(10*time.Second),
+		backoff.WithMaxElapsedTime(0))
+	for {
+		err := l.ensure(ctx)
+		l.route.setTrouble(l, err)
+		if err == nil {
+			began := time.Now()
+			err = l.puller.Run(ctx)
+			if time.Since(began) > pause.MaxInterval {
+				pause.Reset()
+			}
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		d := pause.NextBackOff()
+		if errors.Is(err, pull.ErrReconnected) || errors.Is(err, pull.ErrLeader) {
+			d = pause.InitialInterval
+		}
+		l.route.log.Debug("session ended", "route", l.route.cfg.Name, "consumer", l.consumer, "err", err, "retry_in", d)
+		if sleep(ctx, d) != nil {
+			return
+		}
+	}
+}
+
+// readLive fills a delivery from a message of the route's stream.
+func (l *lane) readLive(_ context.Context, d *delivery) error {
+	meta, err := d.msg.Metadata()
+	if err != nil {
+		return fmt.Errorf("%w: %w", errForeign, err)
+	}
+	d.Attempt = attemptOf(meta)
+	d.Route, d.Subject, d.Stream = l.route.cfg.Name, d.msg.Subject, l.stream
+	d.Sequence, d.EventTime, d.since = meta.Sequence.Stream, meta.Timestamp, meta.Timestamp
+	d.Headers, d.Body = d.msg.Header, d.msg.Data
+	d.ID = dlqstore.NewID(d.Route, d.Stream, d.Sequence, d.EventTime)
+	return nil
+}
+
+// readReplay fills a delivery from a message of the replay lane: it is the dead
+// letter's, with an attempt budget of its own.
+func (l *lane) readReplay(ctx context.Context, d *delivery) error {
+	meta, err := d.msg.Metadata()
+	if err != nil {
+		return fmt.Errorf("%w: %w", errForeign, err)
+	}
+	d.Attempt = attemptOf(meta)
+	d.Route, d.Subject, d.since = l.route.cfg.Name, d.msg.Subject, meta.Timestamp
+	r, whole, err := dlqstore.DecodeReplay(d.msg.Header, d.msg.Data)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errForeign, err)
+	}
+	if !whole {
+		if l.route.shared.overflow == nil {
+			return fmt.Errorf("the payload of %s stands in a database, and none is configured", r.ID)
+		}
+		dl, err := l.route.shared.overflow.Get(ctx, r.ID)
+		if err != nil {
+			return fmt.Errorf("read the payload of %s: %w", r.ID, err)
+		}
+		r.DeadLetter = dl
+	}
+	d.ID, d.replay = r.ID, r.Number
+	d.Subject, d.Stream, d.Sequence, d.EventTime = r.OriginalSubject, r.Stream, r.StreamSequence, r.PublishedAt
+	d.Headers, d.Body = r.Headers, r.Payload
+	d.ReplayOf = r.ID
+	if r.ReplayOf != "" {
+		d.ReplayOf = r.ReplayOf
+	}
+	return nil
+}
+
+func attemptOf(meta *nats.MsgMetadata) int {
+	return int(min(meta.NumDelivered, 1<<30)) //nolint:gosec // bounded just here
+}

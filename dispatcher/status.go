@@ -1,0 +1,131 @@
+package dispatcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"relay/routes"
+)
+
+// State is what a route is doing, in the words of the API and the page.
+type State string
+
+// The states of a route.
+const (
+	StateStarting      State = "starting"
+	StateRunning       State = "running"
+	StateDisabled      State = "disabled" // enabled: false in the file
+	StatePaused        State = "paused"   // by an operator, in all processes
+	StateWaiting       State = "waiting_for_stream"
+	StateBreakerOpen   State = "breaker_open"
+	StateMisconfigured State = "misconfigured" // its consumer cannot be used as it is
+	StateNoDeadLetters State = "dead_letter_unavailable"
+	StateRecovering    State = "recovering" // JetStream did not do what was asked; relay tries again
+)
+
+// Status is how a route stands.
+type Status struct {
+	Route  routes.Route
+	State  State
+	Reason string // why, unless it is running
+	// Figures of the live consumer over all processes, at most some seconds old.
+	NumPending     uint64
+	NumWaiting     int
+	NumAckPending  int
+	NumRedelivered int
+	// What this process did since it started.
+	InFlight    int    // messages in hand
+	Delivered   uint64 // messages delivered
+	Failed      uint64 // attempts that failed
+	LastError   string
+	LastErrorAt time.Time
+}
+
+// Status of every route of the file, in file order.
+func (d *Dispatcher) Status() []Status {
+	running := make(map[string]*route, len(d.routes))
+	for _, r := range d.routes {
+		running[r.cfg.Name] = r
+	}
+	out := make([]Status, 0, len(d.shared.config.Routes))
+	for _, cfg := range d.shared.config.Routes {
+		if r, ok := running[cfg.Name]; ok {
+			out = append(out, r.status())
+		} else {
+			out = append(out, Status{Route: cfg, State: StateDisabled})
+		}
+	}
+	return out
+}
+
+func (r *route) status() Status {
+	why, open := r.gate.open()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := Status{
+		Route: r.cfg, State: StateRunning,
+		NumPending: r.info.NumPending, NumWaiting: r.info.NumWaiting, NumAckPending: r.info.NumAckPending,
+		NumRedelivered: r.info.NumRedelivered, InFlight: len(r.inFlight),
+		Delivered: r.delivered, Failed: r.failed, LastError: r.lastError, LastErrorAt: r.lastErrorAt,
+	}
+	var t *trouble
+	switch {
+	case !r.looked:
+		s.State = StateStarting
+	case errors.As(r.laneTrouble[r.live], &t):
+		s.State, s.Reason = t.state, t.text
+	case r.laneTrouble[r.live] != nil:
+		s.State, s.Reason = StateRecovering, r.laneTrouble[r.live].Error()
+	case r.laneTrouble[r.replay] != nil:
+		s.State, s.Reason = StateRecovering, r.laneTrouble[r.replay].Error()
+	case r.deadTrouble != nil:
+		s.State, s.Reason = StateNoDeadLetters, r.deadTrouble.Error()
+	case r.info.Paused:
+		s.State, s.Reason = StatePaused, "an operator paused it"
+	case open:
+		s.State, s.Reason = StateBreakerOpen, why
+	}
+	return s
+}
+
+// ErrNoRoute says that no enabled route has the name asked for.
+var ErrNoRoute = errors.New("no such enabled route")
+
+// pausedFor is how long a pause lasts that nobody ends: in effect for ever.
+const pausedFor = 100 * 365 * 24 * time.Hour
+
+// Pause stops a route in all relay processes, its replays too, until Resume.
+// Attempts under way finish. Errors: ErrNoRoute, or JetStream's.
+func (d *Dispatcher) Pause(ctx context.Context, name string) error {
+	return d.pauseUntil(ctx, name, time.Now().Add(pausedFor))
+}
+
+// Resume ends a pause; on a route that is not paused it does nothing.
+// Errors: ErrNoRoute, or JetStream's.
+func (d *Dispatcher) Resume(ctx context.Context, name string) error {
+	return d.pauseUntil(ctx, name, time.Time{})
+}
+
+func (d *Dispatcher) pauseUntil(ctx context.Context, name string, until time.Time) error {
+	for _, r := range d.routes {
+		if r.cfg.Name != name {
+			continue
+		}
+		for _, l := range []*lane{r.live, r.replay} {
+			var err error
+			if until.IsZero() {
+				_, err = d.shared.js.ResumeConsumer(ctx, l.stream, l.consumer)
+			} else {
+				_, err = d.shared.js.PauseConsumer(ctx, l.stream, l.consumer, until)
+			}
+			if err != nil {
+				return fmt.Errorf("pause or resume consumer %q of stream %q: %w", l.consumer, l.stream, err)
+			}
+		}
+		r.poll(ctx)
+		return nil
+	}
+	return ErrNoRoute
+}

@@ -1,0 +1,252 @@
+// Package pull asks a durable JetStream pull consumer for messages, never for more
+// than its owner can start on, and tells apart what comes back.
+//
+// It speaks the pull protocol (NATS ADR-13) over one core subscription instead of
+// using the client library's Fetch, Consume or Messages, for three reasons, each
+// measured on nats.go 1.55: Consume and Messages stand still for a heartbeat
+// time-out under small batches; Fetch makes and drops a subscription a batch; and all
+// three take a stored message that has a Status header and no body for a protocol
+// message, so that nobody ever sees it. Here what carries a reply subject is a
+// message, whatever its headers say.
+package pull
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// What ends a session; the owner looks at the consumer and starts another one.
+var (
+	ErrConsumerGone = errors.New("the consumer is gone")            // deleted, or never there
+	ErrNotPull      = errors.New("the consumer is a push consumer") // by somebody's change
+	ErrSilent       = errors.New("heartbeats are missing")
+	ErrLeader       = errors.New("the consumer's leader changed")
+	ErrReconnected  = errors.New("the connection was lost and made again")
+	ErrRefused      = errors.New("the server refused a pull request")
+)
+
+const (
+	expires   = time.Minute      // of one pull request at the server
+	heartbeat = 10 * time.Second // the server's sign of life while a request waits
+	// maxBatch bounds one request; above 128 nothing is gained (measured).
+	maxBatch = 128
+)
+
+// Options say what to pull and who takes it.
+type Options struct {
+	Conn     *nats.Conn
+	Stream   string
+	Consumer string
+	// Limit is how many messages may be in hand at once, asked for and not released.
+	// It may be changed by SetLimit.
+	Limit int
+	// Handle takes a message. It must not block: it runs on the goroutine that reads
+	// the subscription. Each message handled is given back by one call of Release.
+	// After Run's context has ended it is still called for messages that were on
+	// their way.
+	Handle func(*nats.Msg)
+}
+
+// Puller keeps requests at the server so that messages come as fast as they are
+// released. Its methods are safe for concurrent use; Run is called by one goroutine.
+type Puller struct {
+	o    Options
+	next string // subject of a pull request
+
+	mu       sync.Mutex
+	limit    int
+	inHand   int // handled, not released
+	asked    int // asked for, not come
+	inbox    string
+	lastSeen time.Time // last sign of life, or the moment that one began to be due
+}
+
+// New returns a Puller. It sends nothing before Run.
+func New(o Options) *Puller {
+	return &Puller{
+		o: o, limit: o.Limit,
+		next: "$JS.API.CONSUMER.MSG.NEXT." + o.Stream + "." + o.Consumer,
+	}
+}
+
+// SetLimit changes how many messages may be in hand. A lower limit takes back
+// nothing that was asked for already.
+func (p *Puller) SetLimit(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.limit = n
+	p.ask()
+}
+
+// Release gives back the place of one handled message.
+func (p *Puller) Release() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.inHand--
+	p.ask()
+}
+
+// Run pulls until ctx ends, and then returns nil once no message can come any more,
+// or until the session breaks, and then returns one of this package's errors. It may
+// be called again afterwards.
+func (p *Puller) Run(ctx context.Context) error {
+	broken := make(chan error, 1)
+	end := func(err error) {
+		select {
+		case broken <- err:
+		default:
+		}
+	}
+	drained := make(chan struct{})
+	inbox := p.o.Conn.NewInbox()
+	sub, err := p.o.Conn.Subscribe(inbox, func(m *nats.Msg) { p.receive(m, inbox, end) })
+	if err != nil {
+		return fmt.Errorf("subscribe to %s: %w", inbox, err)
+	}
+	// What comes is bounded by what was asked for; the library must drop none of it.
+	if err := sub.SetPendingLimits(-1, -1); err != nil {
+		return fmt.Errorf("lift the pending limits of %s: %w", inbox, err)
+	}
+	sub.SetClosedHandler(func(string) { close(drained) })
+	connected := p.o.Conn.StatusChanged(nats.CONNECTED)
+	defer p.o.Conn.RemoveStatusListener(connected)
+
+	p.begin(inbox)
+	err = p.watch(ctx, broken, connected)
+	p.finish()
+
+	// Requests at the server end with the subscription. What it sent before it saw
+	// that is still handed on, unless the connection is gone and nothing can come.
+	if p.o.Conn.IsConnected() && sub.Drain() == nil {
+		<-drained
+	} else if uerr := sub.Unsubscribe(); uerr == nil {
+		<-drained
+	}
+	return err
+}
+
+func (p *Puller) watch(ctx context.Context, broken <-chan error, connected <-chan nats.Status) error {
+	tick := time.NewTicker(heartbeat / 2)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-broken:
+			return err
+		case <-connected:
+			return ErrReconnected
+		case <-tick.C:
+			if p.silent() {
+				return ErrSilent
+			}
+		}
+	}
+}
+
+func (p *Puller) begin(inbox string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.inbox, p.asked = inbox, 0
+	p.ask()
+}
+
+func (p *Puller) finish() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.inbox, p.asked = "", 0
+}
+
+func (p *Puller) silent() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.asked > 0 && time.Since(p.lastSeen) > 2*heartbeat+heartbeat/2
+}
+
+// ask sends a request for the places that are free. While one is under way it waits
+// until a quarter of the limit is free, so that fast receivers get batches and slow
+// ones every place at once. The lock is held.
+func (p *Puller) ask() {
+	free := p.limit - p.inHand - p.asked
+	if p.inbox == "" || free <= 0 || (p.asked > 0 && free < p.limit/4) {
+		return
+	}
+	n := min(free, maxBatch)
+	req, err := json.Marshal(struct {
+		Batch     int           `json:"batch"`
+		Expires   time.Duration `json:"expires"`
+		Heartbeat time.Duration `json:"idle_heartbeat"`
+	}{n, expires, heartbeat})
+	if err != nil {
+		return // three numbers always marshal
+	}
+	// A publish fails only on a closed connection, and then the session ends, or
+	// while reconnecting with a full buffer, and then it begins anew.
+	if p.o.Conn.PublishRequest(p.next, p.inbox, req) != nil {
+		return
+	}
+	if p.asked == 0 {
+		p.lastSeen = time.Now()
+	}
+	p.asked += n
+}
+
+func (p *Puller) receive(m *nats.Msg, inbox string, end func(error)) {
+	if m.Reply != "" {
+		p.mu.Lock()
+		if p.inbox == inbox {
+			p.asked = max(0, p.asked-1)
+		}
+		p.inHand++
+		p.lastSeen = time.Now()
+		p.mu.Unlock()
+		p.o.Handle(m)
+		return
+	}
+	p.mu.Lock()
+	p.lastSeen = time.Now()
+	p.mu.Unlock()
+	switch status, text := m.Header.Get("Status"), m.Header.Get("Description"); status {
+	case "100": // a heartbeat
+	case "404", "408", "409":
+		switch text {
+		case "Consumer Deleted":
+			end(ErrConsumerGone)
+			return
+		case "Consumer is push based":
+			end(ErrNotPull)
+			return
+		case "Leadership Change", "Server Shutdown":
+			end(ErrLeader)
+			return
+		}
+		pending := m.Header.Get("Nats-Pending-Messages")
+		n, err := strconv.Atoi(pending)
+		if err != nil {
+			end(fmt.Errorf("%w: %s %s", ErrRefused, status, text))
+			return
+		}
+		p.unask(n, inbox)
+	case "503":
+		end(ErrConsumerGone)
+	default:
+		end(fmt.Errorf("%w: %s %s", ErrRefused, status, text))
+	}
+}
+
+// unask takes back what a request that ended did not bring.
+func (p *Puller) unask(n int, inbox string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.inbox == inbox {
+		p.asked = max(0, p.asked-n)
+		p.ask()
+	}
+}
