@@ -124,7 +124,10 @@ func isMalformed(err error) bool {
 	var protocol textproto.ProtocolError
 	return errors.As(err, &protocol) ||
 		containsAny(err, "malformed", "bad Content-Length", "unsupported transfer encoding", "too many transfer encodings",
-			"message cannot contain multiple Content-Length", "invalid ", "PROTOCOL_ERROR")
+			"message cannot contain multiple Content-Length", "invalid ",
+			"PROTOCOL_ERROR", "FRAME_SIZE_ERROR",
+			// Of HTTP/2 headers that cannot be decoded, one of more than maxHeaderBytes among them.
+			"COMPRESSION_ERROR")
 }
 
 // containsAny is for the errors that net/http gives no type.
