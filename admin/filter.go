@@ -56,7 +56,7 @@ func states() []dlqstore.State {
 	return []dlqstore.State{dlqstore.Dead, dlqstore.Replaying, dlqstore.Delivered, dlqstore.Discarded}
 }
 
-func badParameter(name, format string, args ...any) error {
+func badParameter(name, format string, args ...any) *problem {
 	p := invalid("invalid_parameter", format, args...)
 	p.message = name + ": " + p.message
 	return p

@@ -156,6 +156,13 @@ func (s *Server) facts(d dlqstore.DeadLetter) []factView {
 	if d.ReplayCount > 0 {
 		list = append(list, factView{Name: "Replays", Value: digits(d.ReplayCount)})
 	}
+	if d.ChangedBy != "" {
+		changed := s.moment(d.ChangedAt)
+		list = append(list, factView{Name: "Changed by", Value: visible(d.ChangedBy)}, factView{Name: "Changed", Time: &changed})
+	}
+	if d.DiscardReason != "" {
+		list = append(list, factView{Name: "Discarded because", Value: visible(d.DiscardReason)})
+	}
 	if idPattern.MatchString(d.ReplayOf) {
 		list = append(list, factView{Name: "Edited copy of", Value: d.ReplayOf, Link: deadLetterPath(d.ReplayOf)})
 	}

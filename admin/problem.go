@@ -39,6 +39,8 @@ func (s *Server) problemOf(err error) *problem {
 		return p
 	case errors.Is(err, dlqstore.ErrNotFound):
 		return &problem{http.StatusNotFound, "not_found", "there is no such dead letter", nil}
+	case errors.Is(err, dlqstore.ErrCursor):
+		return badParameter("cursor", "the next_cursor of a list wanted")
 	case errors.As(err, &state):
 		return &problem{http.StatusConflict, "state_conflict", s.conflictText(state), nil}
 	case errors.Is(err, dlqstore.ErrTooNew):
@@ -55,11 +57,11 @@ func (s *Server) conflictText(e *dlqstore.StateError) string {
 	if who == "" {
 		who = "relay"
 	}
-	text := "nothing was changed: the dead letter is " + string(e.State) + " already"
+	text := fmt.Sprintf("nothing was changed: dead letter %s is %s", e.ID, e.State)
 	if e.At.IsZero() {
 		return text
 	}
-	return fmt.Sprintf("%s, since %s (%s), by %s", text, e.At.UTC().Format("2006-01-02 15:04:05 UTC"), ago(s.now().Sub(e.At)), visible(who))
+	return fmt.Sprintf("%s since %s (%s), by %s", text, e.At.UTC().Format("2006-01-02 15:04:05 UTC"), ago(s.now().Sub(e.At)), visible(who))
 }
 
 // isAPI says whether the answer to a path is JSON for scripts, errors included.

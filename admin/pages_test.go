@@ -1,0 +1,243 @@
+package admin_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+
+	"relay/admin"
+	"relay/dlqstore"
+)
+
+// has fails the test unless the page holds each text.
+func (s *surface) has(a answer, texts ...string) {
+	s.t.Helper()
+	for _, text := range texts {
+		if !strings.Contains(a.body, text) {
+			s.t.Errorf("page %d does not say %q:\n%s", a.status, text, a.body)
+		}
+	}
+}
+
+func TestOverviewPage(t *testing.T) {
+	s := start(t, func(o *admin.Options) {
+		o.Config = func() admin.ConfigStatus {
+			return admin.ConfigStatus{LoadedAt: noon.Add(-3e12), Error: "routes.yaml:3:1: unknown key", FailedAt: noon.Add(-6e10)}
+		}
+	})
+	s.add(dead(1, nil), dead(2, nil))
+	page := s.get("/")
+	s.has(page, "orders-to-billing", "Running", "Breaker open", "Disabled", "1,204", "orders.*.updated",
+		`href="/dead-letters?route=orders-to-billing">2</a>`, "Connected", "Reachable", "Last reload refused", "routes.yaml:3:1", "503 Service Unavailable")
+
+	s.runtime.routes = nil
+	s.has(s.get("/"), "The routes file has no routes")
+}
+
+func TestRoutePage(t *testing.T) {
+	s := start(t, nil)
+	s.has(s.get("/routes/orders-to-billing"), "https://billing.example.com/hooks/orders", "at most 8, within 24h", "bearer token",
+		"1s, times 2 each, at most 10m", "1 secret", "48,210")
+	if got := s.get("/routes/nobody"); got.status != http.StatusNotFound {
+		t.Errorf("unknown route: got %d", got.status)
+	}
+	got := s.form("/routes/orders-to-billing/pause", "")
+	if got.status != http.StatusSeeOther || got.header.Get("Location") != "/routes/orders-to-billing?about=&done=paused" {
+		t.Fatalf("got %d to %q", got.status, got.header.Get("Location"))
+	}
+	s.has(s.get(got.header.Get("Location")), "Nothing is delivered on this route until you resume it", "/routes/orders-to-billing/resume")
+	s.form("/routes/orders-to-billing/resume", "")
+	s.has(s.get("/routes/orders-to-billing"), "Running", "/routes/orders-to-billing/pause")
+}
+
+func TestDeadLettersPage(t *testing.T) {
+	s := start(t, nil)
+	s.has(s.get("/dead-letters"), "No dead letters wait for you")
+	for i := range 60 {
+		s.add(dead(i, nil))
+	}
+	id := s.add(dead(100, func(d *dlqstore.DeadLetter) { d.Reason, d.Status, d.OriginalSubject = dlqstore.Rejected, 422, "orders.odd" }))[0]
+
+	first := s.get("/dead-letters")
+	s.has(first, "61 dead letters", "orders.odd", "422 Unprocessable Entity", "Older")
+	older := regexp.MustCompile(`href="(/dead-letters\?cursor=[^"]+)"`).FindStringSubmatch(first.body)
+	if older == nil {
+		t.Fatalf("no way to the next page in\n%s", first.body)
+	}
+	second := s.get(strings.ReplaceAll(older[1], "&amp;", "&"))
+	if n := strings.Count(second.body, "/replay\""); n != 11 {
+		t.Errorf("second page: %d rows, want 11", n)
+	}
+	s.has(second, `href="/dead-letters"`, "Newest")
+
+	one := s.get("/dead-letters?subject=orders.odd&reason=rejected&status=422&route=orders-to-billing&q=503&since=24h")
+	s.has(one, "1 dead letter match", id, "Clear", `value="orders.odd"`, `<option value="rejected" selected>`)
+	s.has(s.get("/dead-letters?route=gone"), "No dead letter matches this filter", `<option value="gone" selected>`)
+	s.has(s.get("/dead-letters?state=delivered"), "None in this state")
+	if wrong := s.get("/dead-letters?status=abc&subject=a.%3E"); wrong.status != http.StatusBadRequest {
+		t.Errorf("wrong filter: got %d", wrong.status)
+	} else {
+		s.has(wrong, "Status: a number from 100 to 999 wanted", `value="abc"`, `value="a.&gt;"`)
+	}
+}
+
+func TestActionsOnPages(t *testing.T) {
+	s := start(t, nil)
+	ids := s.add(dead(1, nil), dead(2, nil))
+	list := "/dead-letters?route=orders-to-billing"
+
+	got := s.form("/dead-letters/"+ids[0]+"/replay", url.Values{"back": {list}}.Encode())
+	if got.status != http.StatusSeeOther || !strings.HasPrefix(got.header.Get("Location"), "/dead-letters?") || s.wakes.count() != 1 {
+		t.Fatalf("got %d to %q, %d wakes", got.status, got.header.Get("Location"), s.wakes.count())
+	}
+	page := s.get(got.header.Get("Location"))
+	s.has(page, "Replay started", `href="/dead-letters/`+ids[0]+`"`, `<option value="orders-to-billing" selected>`)
+	if strings.Contains(page.body, "done=") {
+		t.Error("the forms of the page would tell of the action again")
+	}
+	s.has(s.get("/dead-letters/"+ids[0]), "Replaying", "A replay is under way", "Look again")
+
+	again := s.form("/dead-letters/"+ids[0]+"/replay", url.Values{"back": {list}}.Encode())
+	if again.status != http.StatusConflict {
+		t.Errorf("second replay: got %d", again.status)
+	}
+	s.has(again, "That was not done", "is replaying since", "by anonymous", `href="/dead-letters?route=orders-to-billing"`)
+
+	got = s.form("/dead-letters/"+ids[1]+"/discard", "reason=test+traffic")
+	s.has(s.get(got.header.Get("Location")), "Discarded. It can be restored.", "test traffic", "/restore")
+	got = s.form("/dead-letters/"+ids[1]+"/restore", "")
+	s.has(s.get(got.header.Get("Location")), "It is open again", "/replay")
+}
+
+func TestBackGoesNowhereElse(t *testing.T) {
+	for _, back := range []string{"https://evil.example.com/dead-letters", "//evil.example.com/dead-letters", "/\\evil.example.com", "/routes/x",
+		"javascript:alert(1)", "http:/dead-letters", "/dead-letters/../x", "\x00", "dead-letters"} {
+		s := start(t, nil)
+		id := s.add(dead(1, nil))[0]
+		got := s.form("/dead-letters/"+id+"/replay", url.Values{"back": {back}}.Encode())
+		if want := "/dead-letters/" + id + "?about=" + id + "&done=replaying"; got.header.Get("Location") != want {
+			t.Errorf("%q: sent to %q, want %q", back, got.header.Get("Location"), want)
+		}
+	}
+}
+
+func TestStory(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(*dlqstore.DeadLetter)
+		want   string
+	}{
+		{"exhausted", nil, "Relay stopped after 8 attempts, as many as the route allows; the last one was answered with 503 Service Unavailable."},
+		{"no answer", func(d *dlqstore.DeadLetter) { d.Status = 0 }, "the last one got no answer."},
+		{"expired", func(d *dlqstore.DeadLetter) { d.Reason, d.RetryCount = dlqstore.Expired, 1 }, "Relay stopped after 1 attempt, because the message had grown older"},
+		{"rejected", func(d *dlqstore.DeadLetter) { d.Reason, d.Status, d.RetryCount = dlqstore.Rejected, 410, 1 }, "The receiver answered the first attempt with 410 Gone"},
+		{"aborted", func(d *dlqstore.DeadLetter) { d.Reason, d.Status = dlqstore.Aborted, 599 }, "answered attempt 8 with 599 and asked not to be sent"},
+		{"oversize", func(d *dlqstore.DeadLetter) { d.Reason = dlqstore.Oversize }, "too large"},
+		{"poison", func(d *dlqstore.DeadLetter) { d.Reason = dlqstore.Poison }, "put it aside"},
+		{"blocked", func(d *dlqstore.DeadLetter) { d.Reason = dlqstore.Blocked }, "forbids"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			s := start(t, nil)
+			id := s.add(dead(1, test.change))[0]
+			s.has(s.get("/dead-letters/"+id), test.want)
+		})
+	}
+}
+
+func TestTimeline(t *testing.T) {
+	s := start(t, nil)
+	record := dead(1, nil)
+	attempt := func(replay, number, status int, text, verdict string) dlqstore.Attempt {
+		return dlqstore.Attempt{ID: record.ID, Route: record.Route, Replay: replay, Number: number, Status: status, Error: text,
+			At: noon.Add(-1e12), Duration: 15e9, Response: []byte("busy"), Verdict: verdict}
+	}
+	s.project(dlqstore.Batch{DeadLetters: []dlqstore.Record{record}, Attempts: []dlqstore.Attempt{
+		attempt(0, 1, 0, "refused: connection refused", "nak"), attempt(0, 2, 503, "", "term"),
+	}})
+	if _, err := s.store.StartReplay(t.Context(), record.ID, nil, dlqstore.Actor{Name: "anna"}); err != nil {
+		t.Fatal(err)
+	}
+	s.project(dlqstore.Batch{Attempts: []dlqstore.Attempt{attempt(1, 1, 204, "", "ack")}})
+	page := s.get("/dead-letters/" + record.ID)
+	s.has(page, "First delivery", "No answer", "refused: connection refused", "503 Service Unavailable", "busy", "Replay 1", "204 No Content",
+		"A replay has delivered it since.", "15.0 s")
+}
+
+func TestPayloadViews(t *testing.T) {
+	tests := []struct {
+		name, payload, view string
+		want                []string
+	}{
+		{"JSON is pretty", `{"id":12345678901234567890}`, "", []string{"{\n  &#34;id&#34;: 12345678901234567890\n}", "Pretty"}},
+		{"JSON as it is", `{"id":1}`, "text", []string{`{&#34;id&#34;:1}`}},
+		{"JSON in bytes", `{"id":1}`, "hex", []string{"7b 22 69 64"}},
+		{"no JSON", "hello\nworld", "pretty", []string{"hello\nworld"}},
+		{"binary", "\x00\xff", "", []string{"00000000  00 ff"}},
+		{"empty", "", "", []string{"The payload is empty", "0 bytes"}},
+		{"large", strings.Repeat("x", 300<<10), "", []string{"Only the first 256.0 KiB are shown", "300.0 KiB"}},
+		{"large in bytes", strings.Repeat("x", 20<<10), "hex", []string{"Only the first 16.0 KiB are shown"}},
+		{"nested too deeply", strings.Repeat("[", 5000) + strings.Repeat("]", 5000), "pretty", []string{"[[[["}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			s := start(t, nil)
+			id := s.add(dead(1, func(d *dlqstore.DeadLetter) { d.Payload = []byte(test.payload) }))[0]
+			page := s.get("/dead-letters/" + id + "?view=" + test.view)
+			s.has(page, test.want...)
+			if len(page.body) > 600<<10 {
+				t.Errorf("page of %d bytes", len(page.body))
+			}
+		})
+	}
+}
+
+func TestAssets(t *testing.T) {
+	s := start(t, nil)
+	for _, path := range regexp.MustCompile(`/assets/[^"]+`).FindAllString(s.get("/").body, -1) {
+		got := s.get(path)
+		if got.status != http.StatusOK || got.header.Get("Cache-Control") != "public, max-age=31536000, immutable" || got.body == "" {
+			t.Errorf("%s: got %d, Cache-Control %q", path, got.status, got.header.Get("Cache-Control"))
+		}
+	}
+	for _, path := range []string{"/assets/relay.css", "/assets/..%2fassets.go", "/assets/"} {
+		if got := s.get(path); got.status != http.StatusNotFound {
+			t.Errorf("%s: got %d", path, got.status)
+		}
+	}
+}
+
+// TestReadingChangesNothing follows every link from the overview.
+func TestReadingChangesNothing(t *testing.T) {
+	s := start(t, nil)
+	ids := s.add(dead(1, nil), dead(2, nil), dead(3, nil))
+	if err := s.store.Discard(t.Context(), ids[2], "", dlqstore.Actor{}); err != nil {
+		t.Fatal(err)
+	}
+	link := regexp.MustCompile(`(?:href|action)="([^"#]+)`)
+	before, seen, queue := fmt.Sprint(s.state(ids[0]), s.state(ids[1]), s.state(ids[2]), s.runtime.Routes()), map[string]bool{}, []string{"/"}
+	for len(queue) > 0 {
+		path := strings.ReplaceAll(queue[0], "&amp;", "&")
+		queue = queue[1:]
+		if seen[path] {
+			continue
+		}
+		seen[path] = true
+		if !strings.HasPrefix(path, "/") {
+			t.Errorf("a link leaves the site: %q", path)
+			continue
+		}
+		for _, m := range link.FindAllStringSubmatch(s.get(path).body, -1) {
+			queue = append(queue, m[1])
+		}
+	}
+	if len(seen) < 20 {
+		t.Errorf("only %d links found: %v", len(seen), seen)
+	}
+	if after := fmt.Sprint(s.state(ids[0]), s.state(ids[1]), s.state(ids[2]), s.runtime.Routes()); after != before {
+		t.Errorf("before %s, after %s", before, after)
+	}
+}
