@@ -47,12 +47,12 @@ func (s *Sender) networkError(phase phase, err error) *Error {
 		return s.timeout(phase, err)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return &Error{ClassRefused, err}
-	case isReset(err):
-		return &Error{ClassReset, fmt.Errorf("the connection ended before the answer: %w", err)}
 	case isHeaderTooLarge(err):
 		return &Error{ClassHeaderTooLarge, fmt.Errorf("the answer's headers exceed %d bytes", maxHeaderBytes)}
 	case isMalformed(err):
 		return &Error{ClassMalformed, withoutQuotes(err)}
+	case isReset(err):
+		return &Error{ClassReset, fmt.Errorf("the connection ended before the answer: %w", err)}
 	case phase == phaseTLS:
 		return &Error{ClassTLS, err}
 	default:

@@ -198,7 +198,7 @@ func TestSendHTTP2(t *testing.T) {
 		case "/huge":
 			w.Header().Set("A", strings.Repeat("a", 100<<10))
 		case "/many":
-			for i := range 600 {
+			for i := range 490 { // a little more than 64 KiB: far more breaks the connection
 				w.Header().Set(fmt.Sprint("A", i), strings.Repeat("a", 100))
 			}
 		case "/abort":
