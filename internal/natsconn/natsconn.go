@@ -185,12 +185,9 @@ func checkCreds(path string) error {
 	if err != nil {
 		return fmt.Errorf("read NATS credentials: %w", err)
 	}
-	if _, err := nkeys.ParseDecoratedJWT(b); err != nil {
-		return fmt.Errorf("read NATS credentials %q: no user JWT in it", path)
-	}
 	key, err := nkeys.ParseDecoratedNKey(b)
 	if err != nil {
-		return fmt.Errorf("read NATS credentials %q: no user seed in it", path)
+		return fmt.Errorf("read NATS credentials %q: no user seed in it; `nsc generate creds` makes such a file", path)
 	}
 	key.Wipe()
 	return nil
