@@ -1,0 +1,303 @@
+package dispatcher_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"relay/dispatcher"
+	"relay/routes"
+)
+
+const (
+	benchInFlight = 64
+	benchBytes    = 1 << 10
+	benchMessages = 30_000
+	benchRounds   = 5
+	// peersEnv makes the test binary the other side of a benchmark.
+	peersEnv = "RELAY_BENCH_PEERS"
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv(peersEnv) != "" {
+		os.Exit(benchPeers())
+	}
+	os.Exit(m.Run())
+}
+
+// BenchmarkHotPath compares relay's whole path (pull, sign, POST, classify, metrics, a
+// line of log, ack) with a bare loop (Consume, net/http POST, Ack) of the same
+// concurrency, in turn, in one run, against one NATS server and one receiver in a
+// process of their own. The CPU time is that of the delivering process alone.
+func BenchmarkHotPath(b *testing.B) {
+	natsURL, hookURL := startPeers(b)
+	var relay, bare cost
+	b.ResetTimer()
+	for range benchRounds {
+		bare.add(bareLoop(b, natsURL, hookURL))
+		relay.add(relayLoop(b, natsURL, hookURL))
+	}
+	b.ReportMetric(bare.rate(), "bare-msg/s")
+	b.ReportMetric(relay.rate(), "relay-msg/s")
+	b.ReportMetric(relay.rate()/bare.rate(), "rate-ratio")
+	b.ReportMetric(bare.cpuPer(), "bare-cpu-µs/msg")
+	b.ReportMetric(relay.cpuPer(), "relay-cpu-µs/msg")
+	b.ReportMetric(relay.cpuPer()/bare.cpuPer(), "cpu-ratio")
+	b.ReportMetric(0, "ns/op") // it says nothing here
+}
+
+// cost is what a number of messages took.
+type cost struct {
+	messages  int
+	wall, cpu time.Duration
+}
+
+func (c *cost) add(o cost)      { c.messages += o.messages; c.wall += o.wall; c.cpu += o.cpu }
+func (c *cost) rate() float64   { return float64(c.messages) / c.wall.Seconds() }
+func (c *cost) cpuPer() float64 { return float64(c.cpu.Microseconds()) / float64(c.messages) }
+
+// bareLoop is what a person would write without relay.
+func bareLoop(b *testing.B, natsURL, hookURL string) cost {
+	js := benchStream(b, natsURL)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	cons, err := js.CreateConsumer(ctx, "BENCH", jetstream.ConsumerConfig{
+		Durable: "bare", AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: 10_000,
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	client := &http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: benchInFlight}}
+	defer client.CloseIdleConnections()
+	var workers sync.WaitGroup
+	messages := make(chan jetstream.Msg)
+	return measure(b, js, "bare", func() (stop func()) {
+		for range benchInFlight {
+			workers.Go(func() {
+				for m := range messages {
+					req, _ := http.NewRequestWithContext(ctx, http.MethodPost, hookURL, bytes.NewReader(m.Data()))
+					req.Header.Set("Content-Type", "application/octet-stream")
+					resp, err := client.Do(req)
+					if err != nil {
+						b.Error(err)
+						continue
+					}
+					_, _ = io.Copy(io.Discard, resp.Body)
+					_ = resp.Body.Close()
+					_ = m.Ack()
+				}
+			})
+		}
+		consume, err := cons.Consume(func(m jetstream.Msg) { messages <- m }, jetstream.PullMaxMessages(2*benchInFlight))
+		if err != nil {
+			b.Fatal(err)
+		}
+		return func() {
+			consume.Stop()
+			<-consume.Closed()
+			close(messages)
+			workers.Wait()
+		}
+	})
+}
+
+func relayLoop(b *testing.B, natsURL, hookURL string) cost {
+	js := benchStream(b, natsURL)
+	c, err := routes.Parse("routes.yaml", fmt.Appendf(nil, `
+version: 1
+routes:
+  - name: bench
+    stream: BENCH
+    filter_subjects: [bench.one]
+    concurrency: %d
+    webhook:
+      url: %q
+      signing: { secrets: [{ env: BENCH_WHSEC }] }
+`, benchInFlight, hookURL), routes.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	nc, err := nats.Connect(natsURL)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer nc.Close()
+	return measure(b, js, "relay-bench", func() (stop func()) {
+		d, err := dispatcher.New(dispatcher.Options{
+			Conn: nc, Config: c, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+			LookupEnv: func(string) (string, bool) { return "whsec_" + strings.Repeat("MDEy", 11), true },
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		ended := make(chan error, 1)
+		go func() { ended <- d.Run(ctx) }()
+		return func() {
+			cancel()
+			if err := <-ended; err != nil {
+				b.Error(err)
+			}
+		}
+	})
+}
+
+// benchStream fills a stream with the messages of one round.
+func benchStream(b *testing.B, natsURL string) jetstream.JetStream {
+	b.Helper()
+	nc, err := nats.Connect(natsURL)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		b.Fatal(err)
+	}
+	_ = js.DeleteStream(context.Background(), "BENCH")
+	if _, err := js.CreateStream(context.Background(), jetstream.StreamConfig{
+		Name: "BENCH", Subjects: []string{"bench.>"}, Storage: jetstream.MemoryStorage,
+	}); err != nil {
+		b.Fatal(err)
+	}
+	payload := bytes.Repeat([]byte("x"), benchBytes)
+	for range benchMessages {
+		if _, err := js.PublishAsync("bench.one", payload); err != nil {
+			b.Fatal(err)
+		}
+	}
+	<-js.PublishAsyncComplete()
+	return js
+}
+
+// measure runs a loop until its consumer has settled every message.
+func measure(b *testing.B, js jetstream.JetStream, consumer string, start func() (stop func())) cost {
+	b.Helper()
+	runtime.GC()
+	cpu, began := cpuTime(b), time.Now()
+	stop := start()
+	defer stop()
+	for {
+		time.Sleep(5 * time.Millisecond)
+		c, err := js.Consumer(context.Background(), "BENCH", consumer)
+		if err == nil && c.CachedInfo().AckFloor.Stream == benchMessages {
+			return cost{benchMessages, time.Since(began), cpuTime(b) - cpu}
+		}
+		if time.Since(began) > 2*time.Minute {
+			b.Fatalf("consumer %s is not done after two minutes", consumer)
+		}
+	}
+}
+
+func cpuTime(b *testing.B) time.Duration {
+	b.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// startPeers starts this test binary again as NATS server and receiver.
+func startPeers(b *testing.B) (natsURL, hookURL string) {
+	b.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), peersEnv+"="+b.TempDir())
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		_ = stdin.Close() // the peers end with it
+		_ = cmd.Wait()
+	})
+	if _, err := fmt.Fscan(bufio.NewReader(stdout), &natsURL, &hookURL); err != nil {
+		b.Fatal(err)
+	}
+	return natsURL, hookURL
+}
+
+func benchPeers() int {
+	s, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: os.Getenv(peersEnv), NoSigs: true, NoLog: true,
+	})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	go s.Start()
+	if !s.ReadyForConnections(30 * time.Second) {
+		return 1
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go answerAll(conn)
+		}
+	}()
+	fmt.Println(s.ClientURL(), "http://"+ln.Addr().String()+"/hook")
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	s.Shutdown()
+	return 0
+}
+
+// answerAll answers 204 to every request of a kept connection, at next to no cost.
+func answerAll(conn net.Conn) {
+	defer conn.Close()
+	r := bufio.NewReaderSize(conn, 16<<10)
+	for {
+		length := 0
+		for {
+			line, err := r.ReadSlice('\n')
+			if err != nil {
+				return
+			}
+			if len(line) <= 2 {
+				break
+			}
+			if name := "content-length:"; len(line) > len(name) && strings.EqualFold(string(line[:len(name)]), name) {
+				length, _ = strconv.Atoi(strings.TrimSpace(string(line[len(name):])))
+			}
+		}
+		if _, err := r.Discard(length); err != nil {
+			return
+		}
+		if _, err := io.WriteString(conn, "HTTP/1.1 204 No Content\r\n\r\n"); err != nil {
+			return
+		}
+	}
+}
