@@ -1,7 +1,9 @@
 package routes
 
 import (
+	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -15,7 +17,16 @@ type decoder struct {
 	prefix   string          // of the path: routes[2] "billing"
 	path     []string
 	partial  bool // reading defaults:, where nothing is required
-	secrets  []secretUse
+	uses     []use
+	file     *kind[file] // made when it is first asked for
+}
+
+func (d *decoder) schema() kind[file] {
+	if d.file == nil {
+		k := fileKind()
+		d.file = &k
+	}
+	return *d.file
 }
 
 // enter goes down to a key; the function it returns comes back up.
@@ -66,12 +77,17 @@ func (d *decoder) add(n *node, p Problem) {
 	d.problems = append(d.problems, p)
 }
 
+var plainKey = regexp.MustCompile(`^([A-Za-z0-9_-]{1,64}|\[[0-9]+\])$`)
+
 // joinPath writes keys with dots between them: retry.schedule[1].
 func joinPath(path []string) string {
 	var b strings.Builder
 	for _, key := range path {
 		if b.Len() > 0 && !strings.HasPrefix(key, "[") {
 			b.WriteByte('.')
+		}
+		if !plainKey.MatchString(key) {
+			key = quote(key)
 		}
 		b.WriteString(key)
 	}
@@ -95,32 +111,69 @@ func (d *decoder) isMapping(n *node, s *shape) bool {
 		d.noValue(n)
 		return false
 	}
-	var names []string
-	for _, k := range s.keys {
-		names = append(names, k.name)
+	want := "a mapping"
+	if s.keys != nil {
+		want += " with keys such as " + s.keys[0].name
 	}
-	d.problem(n, codeType, "a mapping of keys (%s), got %s", strings.Join(names, ", "), n.show())
+	d.problem(n, codeType, "%s, got %s", want, n.show())
 	return false
 }
 
 func (d *decoder) noValue(n *node) {
-	d.problem(n, codeNoValue, "a key has a value; write one, remove the key, or write null for the default")
+	if last := len(d.path) - 1; last >= 0 && strings.HasPrefix(d.path[last], "[") {
+		d.problem(n, codeNoValue, "a list item has a value")
+		return
+	}
+	d.problem(n, codeNoValue, "a key has a value: write one, remove the key, or write null for the default")
 }
 
-// unknownKeys records the keys of n that the shape does not have.
+// unknownKeys records the keys of n that the shape does not have, and where they
+// belong.
 func (d *decoder) unknownKeys(n *node, s *shape) {
+	names := s.names()
 	for _, p := range n.pairs {
-		if slices.ContainsFunc(s.keys, func(k *keyShape) bool { return k.name == p.key.text }) {
+		if slices.Contains(names, p.key.text) || s.ignores(p.key.text) {
 			continue
 		}
 		leave := d.enter(p.key.text)
-		var names []string
-		for _, k := range s.keys {
-			names = append(names, k.name)
+		suggestion := nearest(p.key.text, names)
+		if suggestion == "" {
+			if places := d.schema().shape.find(p.key.text, ""); len(places) > 0 {
+				d.problem(p.key, codeUnknownKey, "unknown key here, it belongs to %s", strings.Join(places, " or "))
+				leave()
+				continue
+			}
 		}
-		d.suggest(p.key, nearest(p.key.text, names), codeUnknownKey, "unknown key")
+		d.suggest(p.key, suggestion, codeUnknownKey, "unknown key")
 		leave()
 	}
+}
+
+func (s *shape) names() []string {
+	names := make([]string, len(s.keys))
+	for i, k := range s.keys {
+		names[i] = k.name
+	}
+	return names
+}
+
+// find lists the places of a key of that name, below the place given.
+func (s *shape) find(name, place string) []string {
+	var found []string
+	for _, k := range s.keys {
+		if k.name == name {
+			found = append(found, cmp.Or(place, "the top of the file"))
+		}
+		below := strings.TrimPrefix(place+"."+k.name, ".")
+		switch {
+		case below == "defaults": // says nothing that routes does not
+		case k.shape.values != nil:
+			found = append(found, k.shape.values.find(name, below+"[]")...)
+		default:
+			found = append(found, k.shape.find(name, below)...)
+		}
+	}
+	return found
 }
 
 // exclusive records when more than one key of a group is set.

@@ -4,14 +4,6 @@ import (
 	"time"
 )
 
-// file is what one routes file, or a folder of them, says before the defaults are
-// laid under each route.
-type file struct {
-	Version    int
-	Streams    []Stream
-	DeadLetter DeadLetter
-}
-
 const (
 	nameForm     = `^[a-z0-9][a-z0-9_-]{0,62}$`
 	jsNameForm   = `^[^\s.*>/\\]{1,255}$`
@@ -25,7 +17,7 @@ func streamKind() kind[Stream] {
 		field("name", jsName("stream"), func(s *Stream) *string { return &s.Name }, keyDoc{
 			doc: "Name of the stream in JetStream.", example: "ORDERS", required: true,
 		}),
-		field("subjects", listOf(subjectFilter(), 1), func(s *Stream) *[]string { return &s.Subjects }, keyDoc{
+		field("subjects", listOf(subjectFilter(), 1, 1000), func(s *Stream) *[]string { return &s.Subjects }, keyDoc{
 			doc: "Subjects that the stream stores; the wildcards * and > are allowed.", example: "[orders.>]", required: true,
 		}),
 		field("storage", word(StorageFile, StorageMemory), func(s *Stream) *Storage { return &s.Storage }, keyDoc{
@@ -81,7 +73,7 @@ func routeKind() kind[Route] {
 		field("stream", jsName("stream"), func(r *Route) *string { return &r.Stream }, keyDoc{
 			doc: "Stream that the messages come from.", example: "ORDERS", required: true,
 		}),
-		field("filter_subjects", listOf(subjectFilter(), 1), func(r *Route) *[]string { return &r.FilterSubjects }, keyDoc{
+		field("filter_subjects", listOf(subjectFilter(), 1, 1000), func(r *Route) *[]string { return &r.FilterSubjects }, keyDoc{
 			doc: "Subjects of the stream that the route takes; * stands for one token, > at the end for one or more.", example: "[orders.created, orders.*.paid]", required: true,
 		}),
 		field("consumer", consumerKind(), func(r *Route) *Consumer { return &r.Consumer }, keyDoc{
@@ -161,11 +153,11 @@ func webhookKind() kind[Webhook] {
 		field("headers", headersKind(), func(w *Webhook) *map[string]string { return &w.Headers }, keyDoc{
 			doc: "Headers sent with every attempt.", example: "{ X-Tenant: acme }",
 		}),
-		field("forward_headers", listOf(headerPattern(), 0), func(w *Webhook) *[]string { return &w.ForwardHeaders }, keyDoc{
+		field("forward_headers", forwardKind(), func(w *Webhook) *[]string { return &w.ForwardHeaders }, keyDoc{
 			doc: "Headers of the message that are sent on; * at the end stands for any rest.", example: "[Event-Type, Ce-*]",
 		}),
 		field("signing", object(nil,
-			field("secrets", listOf(secretKind(), 0), func(s *Signing) *[]Secret { return &s.Secrets }, keyDoc{
+			field("secrets", listOf(secretKind(), 0, 10), func(s *Signing) *[]Secret { return &s.Secrets }, keyDoc{
 				doc: "Standard Webhooks secrets, newest first; each gives one signature.", example: "[{ env: BILLING_WHSEC }]",
 			}),
 		), func(w *Webhook) *Signing { return &w.Signing }, keyDoc{
@@ -175,13 +167,13 @@ func webhookKind() kind[Webhook] {
 			doc: "How relay authenticates itself to the receiver; one of bearer, basic and oauth2.",
 		}),
 		field("tls", object(nil,
-			field("ca_file", pathKind(), func(t *TLS) *string { return &t.CAFile }, keyDoc{
+			field("ca_file", pemPath(false), func(t *TLS) *string { return &t.CAFile }, keyDoc{
 				doc: "PEM file of authorities trusted besides the system's.", example: "ca.pem",
 			}),
-			field("cert_file", pathKind(), func(t *TLS) *string { return &t.CertFile }, keyDoc{
+			field("cert_file", pemPath(false), func(t *TLS) *string { return &t.CertFile }, keyDoc{
 				doc: "PEM file of the client certificate, with key_file.", example: "client.pem",
 			}),
-			field("key_file", pathKind(), func(t *TLS) *string { return &t.KeyFile }, keyDoc{
+			field("key_file", pemPath(true), func(t *TLS) *string { return &t.KeyFile }, keyDoc{
 				doc: "PEM file of the client certificate's key, with cert_file.", example: "client.key",
 			}),
 		), func(w *Webhook) *TLS { return &w.TLS }, keyDoc{
@@ -228,7 +220,7 @@ func authKind() kind[Auth] {
 			field("client_secret", secretKind(), func(o *OAuth2) *Secret { return &o.ClientSecret }, keyDoc{
 				doc: "Client secret.", example: "{ file: /run/secrets/oauth }", required: true,
 			}),
-			field("scopes", listOf(str("a scope"), 0), func(o *OAuth2) *[]string { return &o.Scopes }, keyDoc{
+			field("scopes", listOf(str("a scope"), 0, 100), func(o *OAuth2) *[]string { return &o.Scopes }, keyDoc{
 				doc: "Scopes asked for.", example: "[hooks.write]",
 			}),
 		)), func(a *Auth) **OAuth2 { return &a.OAuth2 }, keyDoc{
@@ -262,7 +254,6 @@ func breakerKind() kind[CircuitBreaker] {
 	)
 }
 
-// retryFile is the retry: key as it is written; Retry is flatter.
 func retryKind() kind[Retry] {
 	retryAfter := object(nil,
 		field("max", duration(0, longest, "h"), func(v *time.Duration) *time.Duration { return v }, keyDoc{
@@ -279,7 +270,7 @@ func retryKind() kind[Retry] {
 		field("backoff", backoffKind(), func(r *Retry) *Backoff { return &r.Backoff }, keyDoc{
 			doc: "Delays that grow from attempt to attempt.",
 		}),
-		field("schedule", listOf(duration(0, 30*day, "s"), 1), func(r *Retry) *[]time.Duration { return &r.Schedule }, keyDoc{
+		field("schedule", listOf(duration(0, 30*day, "s"), 1, 1000), func(r *Retry) *[]time.Duration { return &r.Schedule }, keyDoc{
 			doc: "Delays one by one, in place of backoff; the last repeats.", example: "[5s, 5m, 30m, 2h, 5h, 10h]",
 		}),
 		field("retry_after", retryAfter, func(r *Retry) *time.Duration { return &r.RetryAfterMax }, keyDoc{

@@ -52,7 +52,7 @@ func yamlBool(s string) bool {
 // str is any text that is not empty.
 func str(want string) kind[string] {
 	return kind[string]{
-		&shape{word: "string", json: &jsonSchema{Type: "string", MinLength: 1}},
+		&shape{word: "string", json: is(jsonSchema{Type: "string", MinLength: 1})},
 		func(d *decoder, n *node) (string, bool) { return d.stringText(n, want) },
 	}
 }
@@ -61,7 +61,7 @@ func str(want string) kind[string] {
 func pattern(code, want, form string) kind[string] {
 	re := regexp.MustCompile(form)
 	k := str(want)
-	k.shape.json = &jsonSchema{Type: "string", Pattern: orExpansion(form)}
+	k.shape.json = is(jsonSchema{Type: "string", Pattern: orExpansion(form)})
 	return checked(k, func(d *decoder, n *node, s string) bool {
 		if !re.MatchString(s) {
 			d.problem(n, code, "%s, got %s", want, n.show())
@@ -88,7 +88,7 @@ func word[V ~string](words ...V) kind[V] {
 	}
 	want := "one of " + strings.Join(names, ", ")
 	return kind[V]{
-		&shape{word: strings.Join(names, " | "), json: anyOf(&jsonSchema{Type: "string", Enum: enum}, expansion())},
+		&shape{word: strings.Join(names, " | "), json: isOrExpansion(jsonSchema{Type: "string", Enum: enum})},
 		func(d *decoder, n *node) (V, bool) {
 			text, ok := d.stringText(n, want)
 			if !ok {
@@ -106,7 +106,7 @@ func word[V ~string](words ...V) kind[V] {
 // boolean is true or false.
 func boolean() kind[bool] {
 	return kind[bool]{
-		&shape{word: "true | false", json: anyOf(&jsonSchema{Type: "boolean"}, expansion())},
+		&shape{word: "true | false", json: isOrExpansion(jsonSchema{Type: "boolean"})},
 		func(d *decoder, n *node) (bool, bool) {
 			text, expanded, ok := d.scalarText(n, "true or false")
 			if !ok {
@@ -133,7 +133,7 @@ func integer[V int | int64 | uint64](least, most int64) kind[V] {
 	want := fmt.Sprintf("a whole number from %d to %d", least, most)
 	bottom, top := float64(least), float64(most)
 	return kind[V]{
-		&shape{word: "integer", json: anyOf(&jsonSchema{Type: "integer", Minimum: &bottom, Maximum: &top}, expansion())},
+		&shape{word: "integer", json: isOrExpansion(jsonSchema{Type: "integer", Minimum: &bottom, Maximum: &top})},
 		func(d *decoder, n *node) (V, bool) {
 			text, expanded, ok := d.scalarText(n, want)
 			if !ok {
@@ -166,7 +166,7 @@ func plainInteger(text string) string {
 func number(least, most float64) kind[float64] {
 	want := fmt.Sprintf("a number from %v to %v", least, most)
 	return kind[float64]{
-		&shape{word: "number", json: anyOf(&jsonSchema{Type: "number", Minimum: &least, Maximum: &most}, expansion())},
+		&shape{word: "number", json: isOrExpansion(jsonSchema{Type: "number", Minimum: &least, Maximum: &most})},
 		func(d *decoder, n *node) (float64, bool) {
 			text, expanded, ok := d.scalarText(n, want)
 			if !ok {
@@ -196,7 +196,7 @@ func duration(least, most time.Duration, unit string) kind[time.Duration] {
 	const want = "a duration such as 500ms, 30s, 5m, 12h or 7d"
 	re := regexp.MustCompile(durationForm)
 	return kind[time.Duration]{
-		&shape{word: "duration", json: anyOf(&jsonSchema{Type: "string", Pattern: orExpansion(durationForm)}, &jsonSchema{Enum: []any{0}})},
+		&shape{word: "duration", json: is(jsonSchema{AnyOf: []*jsonSchema{{Type: "string", Pattern: orExpansion(durationForm)}, {Enum: []any{0}}}})},
 		func(d *decoder, n *node) (time.Duration, bool) {
 			text, expanded, ok := d.scalarText(n, want)
 			if !ok {
@@ -208,7 +208,7 @@ func duration(least, most time.Duration, unit string) kind[time.Duration] {
 			}
 			v, ok := parseDuration(text)
 			if !ok || v < least || v > most {
-				d.problem(n, codeRange, "a duration from %s to %s, got %s", FormatDuration(least), FormatDuration(most), n.show())
+				d.problem(n, codeRange, "a duration from %s to %s, got %s", formatDuration(least), formatDuration(most), n.show())
 				return 0, false
 			}
 			return v, true
@@ -257,8 +257,8 @@ func durationFix(text, unit string) string {
 	return ""
 }
 
-// FormatDuration writes a duration as the routes file has it: 1h30m, 7d, 250ms.
-func FormatDuration(v time.Duration) string {
+// formatDuration writes a duration as the routes file has it: 1h30m, 7d, 250ms.
+func formatDuration(v time.Duration) string {
 	if v > 0 && v%day == 0 {
 		return strconv.Itoa(int(v/day)) + "d"
 	}
@@ -276,7 +276,7 @@ func FormatDuration(v time.Duration) string {
 func timestamp() kind[time.Time] {
 	want := "a time such as 2026-01-31T08:00:00Z (RFC 3339)"
 	return kind[time.Time]{
-		&shape{word: "time", json: &jsonSchema{Type: "string", Pattern: orExpansion(`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[-+][0-9]{2}:[0-9]{2})$`)}},
+		&shape{word: "time", json: is(jsonSchema{Type: "string", Pattern: orExpansion(`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[-+][0-9]{2}:[0-9]{2})$`)})},
 		func(d *decoder, n *node) (time.Time, bool) {
 			text, _, ok := d.scalarText(n, want)
 			if !ok {
@@ -296,10 +296,12 @@ func timestamp() kind[time.Time] {
 	}
 }
 
-// listOf is a list of at least that many values.
-func listOf[V any](item kind[V], least int) kind[[]V] {
+// listOf is a list of least to most values.
+func listOf[V any](item kind[V], least, most int) kind[[]V] {
 	return kind[[]V]{
-		&shape{word: "list of " + item.shape.word, values: item.shape, json: &jsonSchema{Type: "array", Items: item.shape.json, MinItems: least}},
+		&shape{word: "list of " + item.shape.word, values: item.shape, json: func() *jsonSchema {
+			return &jsonSchema{Type: "array", Items: item.shape.json(), MinItems: least, MaxItems: most}
+		}},
 		func(d *decoder, n *node) ([]V, bool) {
 			switch {
 			case n.empty():
@@ -309,20 +311,21 @@ func listOf[V any](item kind[V], least int) kind[[]V] {
 				d.problem(n, codeType, "a list, got %s", n.show())
 				return nil, false
 			case len(n.items) < least:
-				d.problem(n, codeNoValue, "a list of at least %d, got an empty one", least)
+				d.problem(n, codeNoValue, "a list of at least one value, got an empty one")
+				return nil, false
+			case len(n.items) > most:
+				d.problem(n, codeRange, "a list of at most %d values, got %d", most, len(n.items))
 				return nil, false
 			}
 			values := make([]V, 0, len(n.items))
-			for i, item2 := range n.items {
+			for i, element := range n.items {
 				leave := d.enter("[" + strconv.Itoa(i) + "]")
-				if item2.empty() {
-					d.problem(item2, codeNoValue, "a list item has a value")
-				} else if v, ok := item.read(d, item2); ok {
+				if v, ok := item.read(d, element); ok {
 					values = append(values, v)
 				}
 				leave()
 			}
-			return values, true
+			return values, len(values) == len(n.items)
 		},
 	}
 }

@@ -1,13 +1,13 @@
 package routes
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -145,7 +145,7 @@ func newSource(name string, order int) (*source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find the folder of %s: %w", name, err)
 	}
-	return &source{name: name, dir: dir, order: order, masked: map[int]bool{}}, nil
+	return &source{name: name, dir: dir, order: order, masked: map[int]int{}}, nil
 }
 
 // decode makes one configuration of the files, or Problems.
@@ -157,9 +157,10 @@ func (d *decoder) decode(sources []*source, contents [][]byte) (*Config, error) 
 		}
 	}
 	config := &Config{}
-	if len(roots) > 0 {
+	if len(roots) == len(sources) { // a file that was not read would be missed by the others
 		d.config(config, roots)
 	}
+	d.checkUses()
 	order := map[string]int{}
 	for _, src := range sources {
 		order[src.name] = src.order
@@ -186,105 +187,10 @@ func (d *decoder) parse(src *source, data []byte) *node {
 		d.fileProblem(src, 0, 0, codeLimit, "a routes file has at most 1 MiB; split it into several files of one folder")
 		return nil
 	}
+	data = bytes.TrimPrefix(data, []byte("\ufeff")) // a byte-order mark
 	src.lines = splitLines(string(data))
+	if d.encodingProblem(src, data) {
+		return nil
+	}
 	return parseYAML(d, src, data)
-}
-
-// config reads the files' trees into c.
-func (d *decoder) config(c *Config, roots []*node) {
-	routeNodes, defaults, deadLetter := d.topLevel(c, roots)
-	c.DeadLetter, _ = deadLetterKind().read(d, deadLetter)
-	route := routeKind()
-	base := &node{kind: mapping, pairs: []pair{{&node{text: "dead_letter"}, deadLetter}}, src: deadLetter.src}
-	if defaults != nil {
-		d.partial = true
-		leave := d.enter("defaults")
-		_, ok := route.read(d, defaults)
-		leave()
-		d.partial = false
-		if ok {
-			base = merge(route.shape, base, defaults)
-		}
-	}
-	for i, n := range routeNodes {
-		d.prefix = "routes[" + strconv.Itoa(i) + "]"
-		if name := n.get("name"); name != nil && name.kind == scalar {
-			d.prefix += " " + quote(name.text)
-		}
-		full := n
-		if n.kind == mapping {
-			full = merge(route.shape, base, n)
-		}
-		if r, ok := route.read(d, full); ok {
-			r.Pos = n.pos()
-			d.complete(&r)
-			c.Routes = append(c.Routes, r)
-		}
-	}
-	d.prefix = ""
-}
-
-// topLevel reads what stands at the top of the files.
-func (d *decoder) topLevel(c *Config, roots []*node) (routes []*node, defaults, deadLetter *node) {
-	stream := streamKind()
-	deadLetter = &node{kind: mapping, src: roots[0].src}
-	for _, root := range roots {
-		if root.kind != mapping {
-			d.problem(root, codeType, "a routes file is a mapping with the key routes, got %s", root.kindName())
-			continue
-		}
-		for _, p := range root.pairs {
-			leave := d.enter(p.key.text)
-			switch p.key.text {
-			case "version":
-				if p.value.text != "1" {
-					d.suggest(p.value, "1", codeVersion, "the version of this form of file is 1, got %s", p.value.show())
-				}
-			case "streams":
-				for _, item := range p.value.items {
-					if s, ok := stream.read(d, item); ok {
-						c.Streams = append(c.Streams, s)
-					}
-				}
-			case "dead_letter":
-				deadLetter = p.value
-			case "defaults":
-				defaults = p.value
-			case "routes":
-				routes = append(routes, p.value.items...)
-			default:
-				if !strings.HasPrefix(p.key.text, "x-") {
-					d.suggest(p.key, nearest(p.key.text, []string{"version", "streams", "dead_letter", "defaults", "routes"}), codeUnknownKey, "unknown key")
-				}
-			}
-			leave()
-		}
-	}
-	return routes, defaults, deadLetter
-}
-
-// complete sets the defaults that follow from other keys.
-func (d *decoder) complete(r *Route) {
-	if r.Consumer.Durable == "" {
-		r.Consumer.Durable = "relay-" + r.Name
-	}
-	if r.RateLimit.PerSecond > 0 && r.RateLimit.Burst == 0 {
-		r.RateLimit.Burst = max(1, int(r.RateLimit.PerSecond+0.999999))
-	}
-	if r.Order == OrderStrict {
-		r.Concurrency = 1
-	}
-}
-
-// splitLines cuts a text where YAML sees line breaks.
-func splitLines(text string) []string {
-	return strings.Split(strings.ReplaceAll(text, "\r\n", "\n"), "\n")
-}
-
-// sourceLine is a line of the file, unless a secret stands in it.
-func sourceLine(src *source, line int) string {
-	if line < 1 || line > len(src.lines) || src.masked[line] {
-		return ""
-	}
-	return src.lines[line-1]
 }

@@ -11,8 +11,8 @@ type source struct {
 	dir   string   // absolute; relative paths in the file start here
 	order int      // place among the files of one Load
 	lines []string // without their line breaks
-	// masked holds the lines whose text must not be shown, since a secret stands there.
-	masked map[int]bool
+	// masked holds, by line, the column from which a secret stands there.
+	masked map[int]int
 }
 
 // sort of a node.
@@ -100,6 +100,18 @@ func (n *node) empty() bool {
 	return n.kind == scalar && n.tag == "!!null" && n.text == "" && !n.quoted
 }
 
+// count is the number of values in the tree.
+func (n *node) count() int {
+	count := 1
+	for _, item := range n.items {
+		count += item.count()
+	}
+	for _, p := range n.pairs {
+		count += p.value.count()
+	}
+	return count
+}
+
 // keyNode returns the key of a mapping as it stands in the file, or nil.
 func (n *node) keyNode(key string) *node {
 	for _, p := range n.pairs {
@@ -139,7 +151,7 @@ func quote(s string) string {
 	if r := []rune(s); len(r) > most {
 		s = string(r[:most]) + "…"
 	}
-	return strconv.Quote(s)
+	return strconv.Quote(mask(s))
 }
 
 var (

@@ -12,12 +12,13 @@ type kind[V any] struct {
 
 // shape describes a kind without its type.
 type shape struct {
-	word      string      // what the reference calls it: duration, list of strings
-	json      *jsonSchema // without description and default
-	keys      []*keyShape // of an object, in the order of the reference
-	values    *shape      // of a list's items or of a map's values
-	exclusive [][]string  // keys of an object of which at most one is set
-	optional  bool        // an object that is not there when no key of it is written
+	word      string             // what the reference calls it: duration, list of strings
+	json      func() *jsonSchema // without description and default
+	keys      []*keyShape        // of an object, in the order of the reference
+	values    *shape             // of a list's items or of a map's values
+	exclusive [][]string         // keys of an object of which at most one is set
+	ignored   string             // start of the keys of an object that are not looked at
+	optional  bool               // an object that is not there when no key of it is written
 }
 
 // keyShape describes one key of an object.
@@ -78,7 +79,7 @@ func object[T any](exclusive [][]string, keys ...key[T]) kind[T] {
 	for _, k := range keys {
 		s.keys = append(s.keys, k.keyShape)
 	}
-	s.json = s.objectSchema()
+	s.json = func() *jsonSchema { return s.objectSchema(true) }
 	return kind[T]{s, func(d *decoder, n *node) (T, bool) {
 		var into T
 		if !d.isMapping(n, s) {

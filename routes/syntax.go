@@ -1,19 +1,198 @@
 package routes
 
 import (
+	"bytes"
 	"regexp"
+	"sort"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
-var yamlLine = regexp.MustCompile(`^yaml: line ([0-9]+): `)
+// separators counts the characters of which YAML needs one for every value, so that
+// it bounds the values of a file before any memory is spent on them. Lines that are
+// nothing but a comment do not count.
+func separators(data []byte) int {
+	count := 0
+	for line := range bytes.Lines(data) {
+		line = bytes.TrimLeft(line, " \t")
+		if len(line) > 0 && line[0] == '#' {
+			continue
+		}
+		for i, c := range line {
+			switch c {
+			case ',', '[', '{':
+				count++
+			case ':', '-', '?':
+				if i+1 == len(line) || bytes.IndexByte([]byte(" \t\r\n,[]{}\"'"), line[i+1]) >= 0 {
+					count++
+				}
+			}
+		}
+	}
+	return count
+}
+
+// encodingProblem records the first character that YAML does not allow, and says
+// whether there was one.
+func (d *decoder) encodingProblem(src *source, data []byte) bool {
+	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
+		d.fileProblem(src, 1, 1, codeEncoding, "a routes file is saved as UTF-8, got UTF-16")
+		return true
+	}
+	for i, text := range src.lines {
+		column := 0
+		for j, r := range text {
+			column++
+			_, size := utf8.DecodeRuneInString(text[j:])
+			switch {
+			case r == utf8.RuneError && size == 1:
+				d.fileProblem(src, i+1, column, codeEncoding, "a routes file is saved as UTF-8, got the byte 0x%02x", text[j])
+				return true
+			case r < ' ' && r != '\t' || r == 0x7f || r == 0xfeff:
+				d.fileProblem(src, i+1, column, codeEncoding, "a routes file holds no control characters, got %U", r)
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// splitLines cuts a text where YAML sees line breaks.
+func splitLines(text string) []string {
+	return strings.Split(strings.NewReplacer("\r\n", "\n", "\r", "\n", "\u0085", "\n", "\u2028", "\n", "\u2029", "\n").Replace(text), "\n")
+}
+
+// syntaxRules say in plain words what the YAML library complains of.
+var syntaxRules = []struct{ library, rule string }{
+	{"found a tab character that violates indentation", "indentation is made of spaces, got a tab"},
+	{"did not find expected alphabetic or numeric character", "a value that begins with * or & stands in quotes"},
+	{"found character that cannot start any token", "a value that begins with %s stands in quotes"},
+	{"mapping values are not allowed in this context", "a key stands at the indentation of its neighbours, and a value with a colon and a space in it stands in quotes"},
+	{"did not find expected key", "a key stands at the indentation of its neighbours, and nothing follows a value that is closed"},
+	{"did not find expected '-' indicator", "a list item begins with - at the indentation of its neighbours"},
+	{"did not find expected ',' or ']'", "a [ is closed by ], with commas between the items"},
+	{"did not find expected ',' or '}'", "a { is closed by }, with commas between the keys; a value with { or } in it, such as ${NAME}, stands in quotes"},
+	{"did not find expected node content", "a value stands here"},
+	{"found unexpected end of stream", "a quote is closed by the same quote"},
+	{"could not find expected ':'", "a key is followed by a colon and a space"},
+	{"found unknown escape character", `in double quotes \ begins an escape such as \n; single quotes keep it as it is`},
+	{"exceeded max depth", "values nest at most " + strconv.Itoa(maxDepth) + " deep"},
+}
+
+var (
+	yamlLine      = regexp.MustCompile(`^yaml: line ([0-9]+): `)
+	unknownAnchor = regexp.MustCompile(`^yaml: unknown anchor '(.*)' referenced$`)
+)
 
 // syntaxProblem records why the YAML library could not read the file.
-func (d *decoder) syntaxProblem(src *source, _ []byte, err error) {
-	text, line := err.Error(), 1
-	if m := yamlLine.FindStringSubmatch(text); m != nil {
-		line, _ = strconv.Atoi(m[1])
-		text = text[len(m[0]):]
+func (d *decoder) syntaxProblem(src *source, data []byte, failure error) {
+	text := failure.Error()
+	line, column := locate(src, data, text)
+	if m := unknownAnchor.FindStringSubmatch(text); m != nil {
+		line, column = findText(src, "*"+m[1], line)
+		d.fileProblem(src, line, column, codeAlias,
+			"an alias follows its anchor &%s, and a value that begins with * stands in quotes, got *%s", m[1], m[1])
+		return
 	}
-	d.fileProblem(src, line, 1, codeSyntax, "%s", strings.TrimPrefix(text, "yaml: "))
+	reason := strings.TrimPrefix(yamlLine.ReplaceAllString(text, ""), "yaml: ")
+	for _, s := range syntaxRules {
+		if !strings.HasPrefix(reason, s.library) {
+			continue
+		}
+		rule, code := s.rule, codeSyntax
+		switch {
+		case strings.HasPrefix(reason, "exceeded"):
+			code = codeLimit
+		case strings.Contains(rule, "%s"):
+			if got := charAt(src, line, column); got == "\t" {
+				rule = syntaxRules[0].rule
+			} else {
+				rule = strings.ReplaceAll(rule, "%s", got)
+			}
+		}
+		d.fileProblem(src, line, column, code, "%s", rule)
+		return
+	}
+	d.fileProblem(src, line, column, codeSyntax, "a routes file is YAML: %s", reason)
+}
+
+// locate finds the place of a syntax mistake. The library names the line where the
+// value around it begins; the mistake itself is at the end of the shortest start of
+// the file that the library refuses with the same words.
+func locate(src *source, data []byte, failure string) (line, column int) {
+	line = 1
+	if m := yamlLine.FindStringSubmatch(failure); m != nil {
+		line, _ = strconv.Atoi(m[1])
+		line = max(line, 1)
+	}
+	const mostSeparators = 3_000 // beyond, the search costs more than it is worth
+	if separators(data) > mostSeparators {
+		return line, firstColumn(src, line)
+	}
+	fails := func(lines []string, rest string) bool {
+		return yamlFailure([]byte(strings.Join(append(lines[:len(lines):len(lines)], rest), "\n"))) == failure
+	}
+	found := sort.Search(len(src.lines), func(i int) bool { return fails(src.lines[:i], src.lines[i]+"\n") })
+	if found == len(src.lines) {
+		return line, firstColumn(src, line)
+	}
+	line = found + 1
+	runes := []rune(src.lines[found])
+	column = firstColumn(src, line)
+	switch {
+	case strings.Contains(failure, "or ']'"):
+		column = openBracket(runes, '[', ']', column)
+	case strings.Contains(failure, "or '}'"):
+		column = openBracket(runes, '{', '}', column)
+	case strings.Contains(failure, "expected key"), strings.Contains(failure, "indicator"), strings.Contains(failure, "expected ':'"):
+	default:
+		column = max(column, sort.Search(len(runes), func(i int) bool { return fails(src.lines[:found], string(runes[:i])) }))
+	}
+	return line, column
+}
+
+// openBracket is the column of the last bracket of a line that is not closed in it.
+func openBracket(line []rune, opening, closing rune, otherwise int) int {
+	closed := 0
+	for i := len(line) - 1; i >= 0; i-- {
+		switch line[i] {
+		case closing:
+			closed++
+		case opening:
+			if closed == 0 {
+				return i + 1
+			}
+			closed--
+		}
+	}
+	return otherwise
+}
+
+// firstColumn is where the text of a line begins.
+func firstColumn(src *source, line int) int {
+	if line > len(src.lines) {
+		return 1
+	}
+	text := src.lines[line-1]
+	return 1 + len(text) - len(strings.TrimLeft(text, " \t"))
+}
+
+func charAt(src *source, line, column int) string {
+	if line <= len(src.lines) {
+		if runes := []rune(src.lines[line-1]); column <= len(runes) {
+			return string(runes[column-1])
+		}
+	}
+	return "it"
+}
+
+// findText is the place of a text in the file, or the line given.
+func findText(src *source, text string, line int) (int, int) {
+	for i, l := range src.lines {
+		if before, _, ok := strings.Cut(l, text); ok {
+			return i + 1, utf8.RuneCountInString(before) + 1
+		}
+	}
+	return line, 1
 }

@@ -1,7 +1,6 @@
 package routes
 
 import (
-	"net/http"
 	"net/netip"
 	"path/filepath"
 	"regexp"
@@ -71,25 +70,15 @@ func filterExpression() kind[string] {
 	})
 }
 
-// headersKind is a mapping of header names to values.
-func headersKind() kind[map[string]string] {
-	value := str("a header's value")
-	return mapOf(value, &jsonSchema{Type: "object", AdditionalProperties: value.shape.json}, func(d *decoder, n *node) (map[string]string, bool) {
-		headers := map[string]string{}
-		for _, p := range n.pairs {
-			leave := d.enter(p.key.text)
-			if v, ok := value.read(d, p.value); ok {
-				headers[http.CanonicalHeaderKey(p.key.text)] = v
-			}
-			leave()
+// mapOf is a mapping with keys of a form.
+func mapOf[V, M any](value kind[V], keyForm string, read func(d *decoder, n *node) (M, bool)) kind[M] {
+	s := &shape{word: "mapping", values: value.shape, json: func() *jsonSchema {
+		return &jsonSchema{
+			Type:                 "object",
+			PatternProperties:    map[string]*jsonSchema{keyForm: orNull(value.shape.json())},
+			AdditionalProperties: false,
 		}
-		return headers, true
-	})
-}
-
-// mapOf is a mapping with free keys.
-func mapOf[V, M any](value kind[V], schema *jsonSchema, read func(d *decoder, n *node) (M, bool)) kind[M] {
-	s := &shape{word: "mapping", values: value.shape, json: schema}
+	}}
 	return kind[M]{s, func(d *decoder, n *node) (M, bool) {
 		if !d.isMapping(n, s) {
 			var zero M
@@ -97,10 +86,6 @@ func mapOf[V, M any](value kind[V], schema *jsonSchema, read func(d *decoder, n 
 		}
 		return read(d, n)
 	}}
-}
-
-func headerPattern() kind[string] {
-	return pattern(codeHeader, "a header's name, or its start with * at the end", "^[!#$%&'+.^_`|~0-9A-Za-z-]*\\*?$")
 }
 
 // pathKind is a path, made absolute from the folder of its file.
@@ -115,56 +100,20 @@ func pathKind() kind[string] {
 	}}
 }
 
-// secretUse is a secret and where the file refers to it.
-type secretUse struct {
-	at     *node
-	secret Secret
-}
-
-// secretKind is {env: NAME} or {file: PATH}.
-func secretKind() kind[Secret] {
-	k := object([][]string{{"env", "file"}},
-		field("env", pattern(codeName, "the name of an environment variable", `^[A-Za-z_][A-Za-z0-9_]*$`), func(s *Secret) *string { return &s.Env }, keyDoc{
-			doc: "Environment variable that holds the value.", example: "BILLING_TOKEN",
-		}),
-		field("file", pathKind(), func(s *Secret) *string { return &s.File }, keyDoc{
-			doc: "File that holds the value; a newline at its end is left out.", example: "/run/secrets/billing",
-		}),
-	)
-	k.shape.word = "secret"
-	return kind[Secret]{k.shape, func(d *decoder, n *node) (Secret, bool) {
-		if n.kind == scalar && !n.empty() && n.tag != "!!null" {
-			n.src.masked[n.line] = true
-			d.problem(n, codeInlineSecret, "a secret stays out of the file: write { env: NAME } or { file: PATH }")
-			return Secret{}, false
-		}
-		s, ok := k.read(d, n)
-		if ok && !d.partial {
-			d.secrets = append(d.secrets, secretUse{n, s})
-		}
-		return s, ok
-	}}
-}
-
-// webhookURL is an http or https URL.
-func webhookURL() kind[string] { return str("a URL such as https://example.com/hooks") }
-
-func proxyURL() kind[string] { return str("a URL such as http://proxy.internal:3128") }
-
 // egressKind is a mode, or a mapping of mode and allow.
 func egressKind() kind[Egress] {
 	mode := word(EgressInternal, EgressStrict)
 	full := object(nil,
 		field("mode", mode, func(e *Egress) *EgressMode { return &e.Mode }, keyDoc{
-			doc: "internal or strict.", def: "internal",
+			doc: "internal or strict.", example: "strict", required: true,
 		}),
-		field("allow", listOf(cidr(), 0), func(e *Egress) *[]string { return &e.Allow }, keyDoc{
+		field("allow", listOf(cidr(), 0, 1000), func(e *Egress) *[]string { return &e.Allow }, keyDoc{
 			doc: "Networks allowed besides those of the mode.", example: "[10.1.0.0/16]",
 		}),
 	)
 	s := *full.shape
 	s.word = "internal | strict | object"
-	s.json = anyOf(mode.shape.json, full.shape.json)
+	s.json = func() *jsonSchema { return anyOf(append(mode.shape.json().AnyOf, full.shape.json())...) }
 	return kind[Egress]{&s, func(d *decoder, n *node) (Egress, bool) {
 		if n.kind == mapping {
 			return full.read(d, n)
@@ -194,16 +143,14 @@ func cidr() kind[string] {
 	})
 }
 
-var statusPattern = regexp.MustCompile(`^([1-5][0-9][0-9])(?:-([1-5][0-9][0-9]))?$|^([1-5])xx$`)
+const statusForm = `^([1-5][0-9][0-9])(?:-([1-5][0-9][0-9]))?$|^([1-5])xx$`
+
+var statusPattern = regexp.MustCompile(statusForm)
 
 // statusKind is a mapping of status patterns to verdicts.
 func statusKind() kind[StatusRules] {
 	verdict := word(Ack, Nak, Term, Drop)
-	return mapOf(verdict, &jsonSchema{
-		Type:                 "object",
-		PatternProperties:    map[string]*jsonSchema{`^[1-5][0-9][0-9](-[1-5][0-9][0-9])?$|^[1-5]xx$`: verdict.shape.json},
-		AdditionalProperties: false,
-	}, func(d *decoder, n *node) (StatusRules, bool) {
+	return mapOf(verdict, statusForm, func(d *decoder, n *node) (StatusRules, bool) {
 		var rules StatusRules
 		for _, p := range n.pairs {
 			leave := d.enter(p.key.text)
@@ -247,7 +194,7 @@ func size() kind[int64] {
 	re := regexp.MustCompile(`^([1-9][0-9]*)([KMGT])iB$`)
 	least := 0.0
 	return kind[int64]{
-		&shape{word: "size", json: anyOf(&jsonSchema{Type: "integer", Minimum: &least}, &jsonSchema{Type: "string", Pattern: orExpansion(form)})},
+		&shape{word: "size", json: is(jsonSchema{AnyOf: []*jsonSchema{{Type: "integer", Minimum: &least}, {Type: "string", Pattern: orExpansion(form)}}})},
 		func(d *decoder, n *node) (int64, bool) {
 			text, _, ok := d.scalarText(n, want)
 			if !ok {

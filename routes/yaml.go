@@ -14,11 +14,20 @@ const (
 	maxDepth     = 32
 	maxNodes     = 10_000
 	maxAliases   = 100
+	// maxSeparators bounds the library's memory: every value needs a separator, and
+	// the nodes of this many take some 30 MiB (measured).
+	maxSeparators = 4 * maxNodes
 )
+
+const tooManyValues = "a file holds at most %d values, an alias counted as what it stands for"
 
 // parseYAML reads the one document of a file. It returns nil after recording what is
 // wrong with it. This file alone knows the YAML library.
 func parseYAML(d *decoder, src *source, data []byte) *node {
+	if separators(data) > maxSeparators {
+		d.fileProblem(src, 0, 0, codeLimit, tooManyValues, maxNodes)
+		return nil
+	}
 	stream := yaml.NewDecoder(bytes.NewReader(data))
 	var doc, more yaml.Node
 	err := stream.Decode(&doc)
@@ -46,6 +55,15 @@ func parseYAML(d *decoder, src *source, data []byte) *node {
 		return nil
 	}
 	return root
+}
+
+// yamlFailure is what the library says against the text, or "".
+func yamlFailure(data []byte) string {
+	var doc yaml.Node
+	if err := yaml.NewDecoder(bytes.NewReader(data)).Decode(&doc); err != nil {
+		return err.Error()
+	}
+	return ""
 }
 
 // converter turns the library's nodes into ours: aliases and merge keys resolved,
@@ -76,7 +94,7 @@ func (c *converter) convert(y *yaml.Node, depth int) *node {
 		if c.failed {
 			return &node{src: c.src}
 		}
-		return c.fail(y, codeLimit, "a file holds at most %d values, aliases counted as often as they are used", maxNodes)
+		return c.fail(y, codeLimit, tooManyValues, maxNodes)
 	case y.Kind == yaml.AliasNode:
 		return c.alias(y, depth)
 	case y.Style&yaml.TaggedStyle != 0:
@@ -120,6 +138,7 @@ func (c *converter) pairs(n *node, y *yaml.Node, depth int) {
 		defer delete(c.open, y)
 	}
 	var merged []*node
+	first := map[string]*node{}
 	for i := 0; i+1 < len(y.Content); i += 2 {
 		key, value := c.convert(y.Content[i], depth+1), c.convert(y.Content[i+1], depth+1)
 		switch {
@@ -128,10 +147,11 @@ func (c *converter) pairs(n *node, y *yaml.Node, depth int) {
 		case key.tag == "!!merge":
 			merged = append(merged, value)
 		default:
-			if first := n.keyNode(key.text); first != nil {
-				c.fail(y.Content[i], codeDuplicateKey, "a key stands once, got %s again; the first is at %s", quote(key.text), first.pos())
+			if before := first[key.text]; before != nil {
+				c.fail(y.Content[i], codeDuplicateKey, "a key stands once, got %s again; the first is at %s", quote(key.text), before.pos())
 				continue
 			}
+			first[key.text] = key
 			n.pairs = append(n.pairs, pair{key, value})
 		}
 	}

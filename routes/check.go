@@ -1,0 +1,179 @@
+package routes
+
+import (
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// timeoutMargin is what lies between the end of an attempt and the end of ack_wait:
+// time to settle, before the server gives the message to somebody else.
+const timeoutMargin = 5 * time.Second
+
+// Streams and subjects of relay itself.
+const (
+	attemptsStream = "RELAY_ATTEMPTS"
+	replayStream   = "RELAY_REPLAY"
+)
+
+// place finds a value of a part to point at: the one written under the keys, or what
+// is around it. The path of problems is set to the keys.
+func (c *checker) place(p part, keys ...string) *node {
+	c.d.prefix, c.d.path = p.prefix, keys
+	n := p.n
+	for _, key := range keys {
+		below := n.get(key)
+		if below.null() {
+			return n
+		}
+		n = below
+	}
+	return n
+}
+
+// checkRoute looks at what the keys of one route say together. own is the route
+// without the defaults under it.
+func (c *checker) checkRoute(p part, own *node, r *Route) {
+	c.checkTimes(p, r)
+	c.checkConsumer(p, r)
+	c.checkFilters(p, r)
+	c.checkWebhook(p, r)
+	c.checkStatus(p, r)
+	if r.Order == OrderStrict {
+		if own.get("concurrency") != nil && r.Concurrency > 1 {
+			c.d.problem(c.place(p, "concurrency"), codeConflict, "order: strict delivers one message at a time, got concurrency %d; remove one of the two", r.Concurrency)
+		}
+		r.Concurrency = 1
+	}
+	if r.Concurrency > r.Consumer.MaxAckPending {
+		c.d.problem(c.place(p, "consumer", "max_ack_pending"), codeConflict, "max_ack_pending is at least concurrency (%d), got %d", r.Concurrency, r.Consumer.MaxAckPending)
+	}
+}
+
+func (c *checker) checkTimes(p part, r *Route) {
+	if r.Webhook.Timeout+timeoutMargin >= r.Consumer.AckWait {
+		keys := []string{"webhook", "timeout"}
+		if p.n.at(keys...).null() {
+			keys = []string{"consumer", "ack_wait"}
+		}
+		c.d.problem(c.place(p, keys...), codeConflict,
+			"consumer.ack_wait is more than webhook.timeout and a margin of %s, got %s and %s; set consumer.ack_wait: %s",
+			formatDuration(timeoutMargin), formatDuration(r.Consumer.AckWait), formatDuration(r.Webhook.Timeout),
+			formatDuration(r.Webhook.Timeout+2*timeoutMargin))
+	}
+	if b := r.Retry.Backoff; r.Retry.Schedule == nil && b.Initial > b.Max {
+		c.d.problem(c.place(p, "retry", "backoff", "initial"), codeConflict, "backoff.initial is at most backoff.max, got %s and %s", formatDuration(b.Initial), formatDuration(b.Max))
+	}
+	if horizon := r.Retry.Horizon(); r.Retry.MaxAge > 0 && horizon > r.Retry.MaxAge {
+		c.d.warn(c.place(p, "retry", "max_age"), codeHorizon,
+			"the delays between %d attempts add up to %s, and retry.max_age ends them after %s; the last attempts are never made",
+			r.Retry.MaxAttempts, formatDuration(horizon.Round(time.Second)), formatDuration(r.Retry.MaxAge))
+	}
+}
+
+func (c *checker) checkConsumer(p part, r *Route) {
+	consumer := r.Consumer
+	// goesWith records a key that stands without the other that gives it sense.
+	goesWith := func(key string, set bool, setting string, chosen bool) {
+		switch {
+		case set && !chosen:
+			c.d.problem(c.place(p, "consumer", key), codeConflict, "%s goes with %s", key, setting)
+		case !set && chosen:
+			c.d.problem(c.place(p, "consumer", strings.SplitN(setting, ":", 2)[0]), codeConflict, "%s needs %s", setting, key)
+		}
+	}
+	goesWith("start_sequence", consumer.StartSequence > 0, "deliver_policy: by_start_sequence", consumer.DeliverPolicy == DeliverByStartSequence)
+	goesWith("start_time", !consumer.StartTime.IsZero(), "deliver_policy: by_start_time", consumer.DeliverPolicy == DeliverByStartTime)
+	goesWith("deliver_subject", consumer.DeliverSubject != "", "type: push", consumer.Type == Push)
+	goesWith("deliver_group", consumer.DeliverGroup != "", "type: push", consumer.Type == Push)
+	if consumer.DeliverSubject != "" {
+		if owner := c.owner(consumer.DeliverSubject, r); owner != "" {
+			c.d.problem(c.place(p, "consumer", "deliver_subject"), codeReserved, "subjects of %s are not delivered to, got %s", owner, quote(consumer.DeliverSubject))
+		}
+	}
+}
+
+// owner names who a subject belongs to, when it is not the file's to use. A filter
+// that begins with a wildcard is bounded by its stream, and no stream shares
+// subjects with relay's own.
+func (c *checker) owner(subject string, r *Route) string {
+	first, _, _ := strings.Cut(subject, ".")
+	switch {
+	case first == "*" || first == ">":
+		return ""
+	case strings.HasPrefix(first, "$") || strings.HasPrefix(first, "_INBOX"):
+		return "the NATS server"
+	case first == "relay":
+		return "relay itself"
+	}
+	for _, prefix := range []string{c.config.DeadLetter.SubjectPrefix, r.DeadLetter.SubjectPrefix} {
+		if prefix != "" && Overlap(subject, prefix+".>") {
+			return "the dead letters (" + prefix + ".>)"
+		}
+	}
+	return ""
+}
+
+func (c *checker) checkFilters(p part, r *Route) {
+	for i, filter := range r.FilterSubjects {
+		at := func() *node {
+			n := c.place(p, "filter_subjects", "["+strconv.Itoa(i)+"]")
+			return n.items[i]
+		}
+		if owner := c.owner(filter, r); owner != "" {
+			c.d.problem(at(), codeReserved, "subjects of %s are not routed, got %s", owner, quote(filter))
+			continue
+		}
+		for j, other := range r.FilterSubjects[:i] {
+			if Overlap(filter, other) {
+				n := at()
+				c.d.problem(n, codeOverlap, "the filters of one route match different subjects, got %s and %s at %s",
+					quote(filter), quote(other), p.n.get("filter_subjects").items[j].pos())
+				break
+			}
+		}
+	}
+}
+
+func (c *checker) checkWebhook(p part, r *Route) {
+	w := r.Webhook
+	if w.Egress.Mode == EgressStrict && isPrivate(w.URL, w.Egress.Allow) {
+		c.d.problem(c.place(p, "webhook", "url"), codeConflict, "egress: strict allows public addresses only; name the network in webhook.egress.allow, or write egress: internal")
+	}
+	if (w.TLS.CertFile == "") != (w.TLS.KeyFile == "") {
+		c.d.problem(c.place(p, "webhook", "tls"), codeConflict, "cert_file and key_file go together")
+	}
+	if w.CloudEvents == CloudEventsBinary {
+		headers := p.n.at("webhook", "headers")
+		for name := range w.Headers {
+			if strings.HasPrefix(name, "Ce-") {
+				c.place(p, "webhook", "headers")
+				c.d.problem(headers, codeReserved, "cloudevents: binary sets the ce-* headers, got %s", quote(name))
+			}
+		}
+	}
+}
+
+func (c *checker) checkStatus(p part, r *Route) {
+	for i, rule := range r.Status {
+		for _, other := range r.Status[:i] {
+			if rule.rank() == other.rank() && rule.From <= other.To && other.From <= rule.To {
+				statuses := c.place(p, "status")
+				c.d.path = []string{"status", rule.Pattern}
+				c.d.problem(statuses.keyNode(rule.Pattern), codeOverlap, "two ranges of statuses do not overlap, got %s and %s at %s",
+					rule.Pattern, other.Pattern, statuses.keyNode(other.Pattern).pos())
+			}
+		}
+	}
+}
+
+// completeRoute sets the defaults that follow from other keys.
+func completeRoute(r *Route) {
+	if r.Consumer.Durable == "" {
+		r.Consumer.Durable = "relay-" + r.Name
+	}
+	if r.RateLimit.PerSecond > 0 && r.RateLimit.Burst == 0 {
+		r.RateLimit.Burst = int(math.Ceil(r.RateLimit.PerSecond))
+	}
+}
