@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
 
@@ -100,6 +101,40 @@ func TestSendDNS(t *testing.T) {
 	<-got
 	s = newSenderAt(t, route("http://nobody.example:"+port+"/?query=t0ken"), webhook.Options{Resolver: names})
 	wantClass(t, s.Send(context.Background(), message()), webhook.ClassDNS)
+}
+
+// A receiver that moves is found, though its old place answers on kept connections.
+func TestSendMovedReceiver(t *testing.T) {
+	old, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	moved, err := net.Listen("tcp", fmt.Sprintf("127.0.0.2:%d", old.Addr().(*net.TCPAddr).Port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for l, status := range map[net.Listener]int{old: 201, moved: 202} {
+		srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+		_ = srv.Listener.Close()
+		srv.Listener = l
+		srv.Start()
+		t.Cleanup(srv.Close)
+	}
+	var address atomic.Value
+	address.Store("127.0.0.1")
+	names := resolver(t, func(string) []string { return []string{address.Load().(string)} })
+	s := newSenderAt(t, route(fmt.Sprintf("http://receiver.example:%d", old.Addr().(*net.TCPAddr).Port)), webhook.Options{Resolver: names})
+	want := func(status int) {
+		t.Helper()
+		if answer := s.Send(context.Background(), message()); answer.Status != status {
+			t.Fatalf("answer = %d, %v; want %d", answer.Status, answer.Err, status)
+		}
+	}
+	want(201)
+	address.Store("127.0.0.2")
+	want(201) // on the kept connection
+	s.Age(5 * time.Minute)
+	want(202)
 }
 
 func TestSendRefused(t *testing.T) {
