@@ -35,6 +35,8 @@ type Status struct {
 	NumWaiting     int
 	NumAckPending  int
 	NumRedelivered int
+	// Position is the stream sequence up to which every message of the route is settled.
+	Position uint64
 	// What this process did since it started.
 	InFlight    int    // messages in hand
 	Delivered   uint64 // messages delivered
@@ -67,7 +69,7 @@ func (r *route) status() Status {
 	s := Status{
 		Route: r.cfg, State: StateRunning,
 		NumPending: r.info.NumPending, NumWaiting: r.info.NumWaiting, NumAckPending: r.info.NumAckPending,
-		NumRedelivered: r.info.NumRedelivered, InFlight: len(r.inFlight),
+		NumRedelivered: r.info.NumRedelivered, Position: r.floor, InFlight: len(r.inFlight),
 		Delivered: r.delivered, Failed: r.failed, LastError: r.lastError, LastErrorAt: r.lastErrorAt,
 	}
 	var t *trouble
