@@ -61,8 +61,13 @@ type DeadLetter struct {
 	PublishedAt     time.Time // when the original was stored in its stream
 	FailedAt        time.Time
 	ReplayOf        string // id of the dead letter that this is an edited replay of
-	// ReplayCount is how many replays of it have been started.
+	// ReplayCount is how many replays of it have been started, edited ones included.
 	ReplayCount int
+	// ChangedBy is who brought it into its state, and ChangedAt when; empty: relay.
+	ChangedBy string
+	ChangedAt time.Time
+	// DiscardReason is why it was discarded; set in the state discarded only.
+	DiscardReason string
 	// Attempts are the failed attempts known, oldest first. Lists leave it nil.
 	Attempts []Attempt
 }

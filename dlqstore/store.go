@@ -3,6 +3,7 @@ package dlqstore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -12,13 +13,27 @@ var ErrNotFound = errors.New("no such dead letter")
 // ErrTooNew says that the database's schema is newer than this binary knows.
 var ErrTooNew = errors.New("the database's schema is newer than this relay knows")
 
-// StateError says that a change was refused because the dead letter is not in a
-// state that allows it; somebody else may have been first.
+// ErrCursor says that a page's cursor was not made by a list.
+var ErrCursor = errors.New("the cursor is none that a list gave")
+
+// StateError says that a change was refused because a dead letter is not in a state
+// that allows it; somebody else may have been first.
 type StateError struct {
+	// ID is the dead letter that stands in the way: the one that was to change or,
+	// on a restore, its original or an edited copy of it.
 	ID    string
 	State State  // where it stands now
 	Actor string // who brought it there; empty when relay did
 	At    time.Time
+}
+
+// Error tells the state, since when, and by whom.
+func (e *StateError) Error() string {
+	by := ""
+	if e.Actor != "" {
+		by = fmt.Sprintf(" by %q", e.Actor)
+	}
+	return fmt.Sprintf("dead letter %s is %s since %s%s", e.ID, e.State, e.At.UTC().Format(time.RFC3339), by)
 }
 
 // Actor is who asked for a change, for the audit.
@@ -35,18 +50,19 @@ type Filter struct {
 	Reason  Reason
 	Status  int
 	State   State
-	Query   string // text in id, subject, error or payload
-	Since   time.Time
-	Until   time.Time
+	Query   string    // the id, or text in subject or error in any case, or bytes in the payload
+	Since   time.Time // failed at this time or later
+	Until   time.Time // failed before this time
 }
 
 // Page asks for one page of a list, newest first.
 type Page struct {
-	Limit  int    // 1 to 500; 0: 50
+	Limit  int    // at most 500; 0: 50
 	Cursor string // Next of the page before; empty: the first page
 }
 
-// List is one page of dead letters.
+// List is one page of dead letters. It may hold fewer than the limit when payloads
+// are large; only Next tells whether there are more.
 type List struct {
 	DeadLetters []DeadLetter // without Attempts
 	Next        string       // cursor of the next page; empty: this was the last
@@ -62,12 +78,19 @@ type Edit struct {
 // All methods are safe for concurrent use. An error that is none of the sentinels
 // means that the database could not be used.
 type Store interface {
+	// Migrate brings the schema to the version that this binary knows. Several
+	// processes may call it at once; one does the work. Errors: ErrTooNew.
+	Migrate(ctx context.Context) error
+	// Schema says at which version the database is. It changes nothing.
+	Schema(ctx context.Context) (Schema, error)
+
 	// Project upserts dead letters and attempts in one transaction; the same input
-	// any number of times, in any order, leaves the same rows. A dead letter that
-	// the database refuses is quarantined and does not fail the others.
+	// any number of times, in any order, leaves the same rows. What the database
+	// refuses is quarantined and does not fail the rest.
 	Project(ctx context.Context, batch Batch) error
 
-	// List returns a page of the dead letters that the filter chooses.
+	// List returns a page of the dead letters that the filter chooses, by the time
+	// of their failure. Errors: ErrCursor.
 	List(ctx context.Context, f Filter, p Page) (List, error)
 	// Get returns one dead letter with its attempts, or ErrNotFound.
 	Get(ctx context.Context, id string) (DeadLetter, error)
@@ -75,18 +98,23 @@ type Store interface {
 	Count(ctx context.Context, f Filter) (int, error)
 
 	// StartReplay moves a dead letter from dead to replaying, records the audit row
-	// in the same transaction and returns what is to be sent. With edit set, it is
-	// the edited copy, under an id of its own. Errors: ErrNotFound, *StateError.
+	// in the same transaction and returns what is to be sent. With edit set, that is
+	// an edited copy under an id of its own, and the dead letter itself is discarded,
+	// so that only one of both ever goes out. Errors: ErrNotFound, *StateError.
 	StartReplay(ctx context.Context, id string, edit *Edit, by Actor) (Replay, error)
 	// PendingReplays returns replays that were started and not yet marked sent,
 	// oldest first, at most limit.
 	PendingReplays(ctx context.Context, limit int) ([]Replay, error)
-	// MarkReplaySent records that the replay lane holds the replay.
+	// MarkReplaySent records that the replay lane holds the replay. It is a no-op
+	// when a later replay has been started.
 	MarkReplaySent(ctx context.Context, r Replay) error
 
-	// Discard moves a dead letter from dead to discarded, and Restore back again.
-	// Errors: ErrNotFound, *StateError.
+	// Discard moves a dead letter from dead to discarded. Errors: ErrNotFound,
+	// *StateError.
 	Discard(ctx context.Context, id, reason string, by Actor) error
+	// Restore moves a dead letter from discarded back to dead, unless an edited copy
+	// of it, or what it is a copy of, is not discarded. Errors: ErrNotFound,
+	// *StateError.
 	Restore(ctx context.Context, id string, by Actor) error
 
 	// Ping says whether the database answers.
@@ -95,12 +123,31 @@ type Store interface {
 	Close()
 }
 
+// Schema tells the version of a database's schema.
+type Schema struct {
+	Current int64 // of the database; 0: none of relay's tables are there
+	Known   int64 // the newest that this binary knows
+}
+
 // Batch is what the projector read from the streams since its last commit.
 type Batch struct {
 	DeadLetters []Record
 	// Attempts are attempt events. One of a replay with the verdict ack or drop ends
 	// that replay: its dead letter becomes delivered.
 	Attempts []Attempt
+	// Unreadable are messages that could not be decoded; they are quarantined.
+	Unreadable []Unreadable
+}
+
+// Unreadable is a message of a dead-letter or attempts stream that relay cannot read;
+// most likely somebody else published it there.
+type Unreadable struct {
+	Stream   string
+	Sequence uint64
+	Subject  string
+	Headers  map[string][]string
+	Data     []byte
+	Reason   string // why it cannot be read
 }
 
 // Record is a dead letter as the stream holds it: one death. Replay says of which

@@ -1,17 +1,14 @@
 package dlqstore
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"golang.org/x/net/http/httpguts"
 )
 
 // Names of relay's own streams and subjects beside the dead-letter stream.
@@ -44,13 +41,6 @@ const (
 	HeaderReplayOf = "Relay-Replay-Of"
 	// HeaderBody is "table" when payload and headers stand only in the table.
 	HeaderBody = "Relay-Body"
-
-	// origPrefix stands before the name of an original header that would mean
-	// something to JetStream, to a client library or to relay.
-	origPrefix = "Relay-Orig-"
-	// headerOrigRest holds, as base64 of JSON, original headers whose names cannot
-	// be written by the client library.
-	headerOrigRest = "Relay-Orig"
 )
 
 // MaxHeaderBytes bounds the headers of a dead letter in the stream; one with more
@@ -189,17 +179,6 @@ func DecodeAttempt(data []byte) (Attempt, error) {
 	}, nil
 }
 
-// HeaderBytes is what the headers take on the wire.
-func HeaderBytes(h nats.Header) int {
-	n := len("NATS/1.0\r\n\r\n")
-	for name, values := range h {
-		for _, v := range values {
-			n += len(name) + len(": ") + len(v) + len("\r\n")
-		}
-	}
-	return n
-}
-
 func setOrigin(h nats.Header, d DeadLetter, replay int) {
 	h.Set(HeaderID, d.ID)
 	h.Set(HeaderRoute, d.Route)
@@ -236,75 +215,6 @@ func originOf(h nats.Header, d *DeadLetter, replay *int) error {
 		}
 	}
 	return nil
-}
-
-// addOriginal copies the original's headers so that none of them means anything on
-// the way: Nats-Rollup would wipe the stream, Nats-Expected-* would fail every
-// publish, Status and Description are read by client libraries.
-func addOriginal(h nats.Header, orig map[string][]string) {
-	var rest map[string][]string
-	for name, values := range orig {
-		switch {
-		case !httpguts.ValidHeaderFieldName(name) || !plainValues(values):
-			if rest == nil {
-				rest = map[string][]string{}
-			}
-			rest[name] = values
-		case reserved(name):
-			h[origPrefix+name] = values
-		default:
-			h[name] = values
-		}
-	}
-	if rest != nil {
-		data, err := json.Marshal(rest)
-		if err == nil { // a map of strings always marshals
-			h.Set(headerOrigRest, base64.StdEncoding.EncodeToString(data))
-		}
-	}
-}
-
-func original(h nats.Header) (map[string][]string, error) {
-	out := map[string][]string{}
-	for name, values := range h {
-		if orig, ok := strings.CutPrefix(name, origPrefix); ok {
-			out[orig] = values
-		} else if !reserved(name) {
-			out[name] = values
-		}
-	}
-	if v := h.Get(headerOrigRest); v != "" {
-		data, err := base64.StdEncoding.DecodeString(v)
-		if err != nil {
-			return nil, fmt.Errorf("header %s: %w", headerOrigRest, err)
-		}
-		if err := json.Unmarshal(data, &out); err != nil {
-			return nil, fmt.Errorf("header %s: %w", headerOrigRest, err)
-		}
-	}
-	if len(out) == 0 {
-		return nil, nil
-	}
-	return out, nil
-}
-
-// reserved says whether a header of that name is JetStream's, a client library's or
-// relay's.
-func reserved(name string) bool {
-	name = http.CanonicalHeaderKey(name)
-	return strings.HasPrefix(name, "Nats-") || strings.HasPrefix(name, "Relay-") || name == headerOrigRest ||
-		name == "Status" || name == "Description"
-}
-
-// plainValues says whether the client library writes the values as they are; it
-// trims space and replaces line ends.
-func plainValues(values []string) bool {
-	for _, v := range values {
-		if strings.TrimSpace(v) != v || strings.ContainsAny(v, "\r\n") {
-			return false
-		}
-	}
-	return true
 }
 
 func set(h nats.Header, name, value string) {

@@ -1,0 +1,270 @@
+package dlqstore
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// Actions of the audit.
+const (
+	actionReplay    = "replay"
+	actionEdit      = "edit_and_replay"
+	actionDiscard   = "discard"
+	actionRestore   = "restore"
+	actionDelivered = "delivered"  // a replay got through; relay saw it
+	actionDied      = "died_again" // a replay died; relay saw it
+)
+
+// relayActor stands in the audit for what relay saw by itself.
+const relayActor = "relay"
+
+type auditRow struct {
+	action        string
+	id            string
+	by            Actor // zero: relay
+	reason        string
+	before, after string // SHA-256 of the payload, of edits only
+	detail        map[string]any
+}
+
+// audit records a change in the transaction that makes it.
+func audit(ctx context.Context, tx *sql.Tx, a auditRow) error {
+	const insert = `INSERT INTO audit
+		(at, actor, source, action, dead_letter_id, reason, before_sha256, after_sha256, detail)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`
+	if a.by == (Actor{}) {
+		a.by.Name = relayActor
+	}
+	if a.detail == nil {
+		a.detail = map[string]any{}
+	}
+	_, err := tx.ExecContext(ctx, insert, formatStamp(time.Now()), cleanText(a.by.Name), cleanText(a.by.Source), a.action,
+		a.id, cleanText(a.reason), a.before, a.after, string(mustJSON(a.detail)))
+	if err != nil {
+		return fmt.Errorf("write the audit: %w", err)
+	}
+	return nil
+}
+
+func (s *store) StartReplay(ctx context.Context, id string, edit *Edit, by Actor) (Replay, error) {
+	var r Replay
+	err := s.inTx(ctx, func(tx *sql.Tx) error {
+		family, err := s.lockFamily(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		if err := family.is(id, Dead); err != nil {
+			return err
+		}
+		if err := family.onlyOne(id); err != nil {
+			return err
+		}
+		if edit == nil {
+			r, err = startPlain(ctx, tx, id, by)
+		} else {
+			r, err = startEdited(ctx, tx, id, *edit, by)
+		}
+		return err
+	})
+	if err != nil {
+		return Replay{}, fmt.Errorf("start a replay: %w", err)
+	}
+	return r, nil
+}
+
+func startPlain(ctx context.Context, tx *sql.Tx, id string, by Actor) (Replay, error) {
+	const start = `UPDATE dead_letters
+		SET state = 'replaying', replay_count = replay_count + 1, replay_sent_at = NULL, changed_by = $2, changed_at = $3
+		WHERE id = $1
+		RETURNING ` + selectColumns
+	d, err := scanDeadLetter(tx.QueryRowContext(ctx, start, id, cleanText(by.Name), formatStamp(time.Now())))
+	if err != nil {
+		return Replay{}, err
+	}
+	detail := map[string]any{"replay": d.ReplayCount}
+	return Replay{DeadLetter: d, Number: d.ReplayCount}, audit(ctx, tx, auditRow{action: actionReplay, id: id, by: by, detail: detail})
+}
+
+// startEdited discards the dead letter in favour of an edited copy of it.
+func startEdited(ctx context.Context, tx *sql.Tx, id string, edit Edit, by Actor) (Replay, error) {
+	const supersede = `UPDATE dead_letters
+		SET state = 'discarded', replay_count = replay_count + 1, changed_by = $2, changed_at = $3
+		WHERE id = $1
+		RETURNING ` + selectColumns + `, family`
+	var family string
+	now := time.Now()
+	original, err := scanDeadLetter(withFamily{tx.QueryRowContext(ctx, supersede, id, cleanText(by.Name), formatStamp(now)), &family})
+	if err != nil {
+		return Replay{}, err
+	}
+
+	copied := row{DeadLetter: original, family: family}
+	copied.ID = editedID(original, edit)
+	copied.Payload, copied.Headers = edit.Payload, edit.Headers
+	copied.ReplayOf, copied.State, copied.ReplayCount, copied.DiscardReason = id, Replaying, 1, ""
+	if _, err := tx.ExecContext(ctx, insertRow, copied.values()...); err != nil {
+		return Replay{}, fmt.Errorf("write the edited copy: %w", err)
+	}
+
+	const explain = `UPDATE dead_letters SET discard_reason = $2 WHERE id = $1`
+	reason := "replaced by the edited copy " + copied.ID
+	if _, err := tx.ExecContext(ctx, explain, id, reason); err != nil {
+		return Replay{}, err
+	}
+	err = audit(ctx, tx, auditRow{
+		action: actionEdit, id: id, by: by, before: sha256Hex(original.Payload), after: sha256Hex(edit.Payload),
+		detail: map[string]any{"copy": copied.ID},
+	})
+	return Replay{DeadLetter: copied.DeadLetter, Number: 1}, err
+}
+
+// withFamily reads the family behind the columns of a dead letter.
+type withFamily struct {
+	scanner
+	family *string
+}
+
+func (w withFamily) Scan(dest ...any) error { return w.scanner.Scan(append(dest, w.family)...) }
+
+// editedID is the identity of an edited copy: the same edit made a second time is
+// another delivery, which the count of replays tells apart.
+func editedID(original DeadLetter, edit Edit) string {
+	var buf []byte
+	buf = append(buf, original.ID...)
+	buf = append(buf, 0)
+	buf = strconv.AppendInt(buf, int64(original.ReplayCount), 10)
+	buf = append(buf, 0)
+	buf = append(buf, exactHeaders(edit.Headers)...)
+	buf = append(buf, 0)
+	buf = append(buf, edit.Payload...)
+	return idOf(buf)
+}
+
+func sha256Hex(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}
+
+func (s *store) PendingReplays(ctx context.Context, limit int) ([]Replay, error) {
+	const pending = `SELECT ` + selectColumns + ` FROM dead_letters
+		WHERE state = 'replaying' AND replay_sent_at IS NULL
+		ORDER BY changed_at, id LIMIT $1`
+	rows, err := s.read.QueryContext(ctx, pending, limit)
+	list, err := collect(rows, err, func(s scanner) (Replay, error) {
+		d, err := scanDeadLetter(s)
+		return Replay{DeadLetter: d, Number: d.ReplayCount}, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list pending replays: %w", err)
+	}
+	return list, nil
+}
+
+func (s *store) MarkReplaySent(ctx context.Context, r Replay) error {
+	const mark = `UPDATE dead_letters SET replay_sent_at = $3
+		WHERE id = $1 AND replay_count = $2 AND replay_sent_at IS NULL`
+	if _, err := s.write.ExecContext(ctx, mark, r.ID, r.Number, formatStamp(time.Now())); err != nil {
+		return fmt.Errorf("mark replay %d of %s as sent: %w", r.Number, r.ID, err)
+	}
+	return nil
+}
+
+func (s *store) Discard(ctx context.Context, id, reason string, by Actor) error {
+	err := s.inTx(ctx, func(tx *sql.Tx) error {
+		family, err := s.lockFamily(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		if err := family.is(id, Dead); err != nil {
+			return err
+		}
+		return move(ctx, tx, Discarded, auditRow{action: actionDiscard, id: id, by: by, reason: reason})
+	})
+	if err != nil {
+		return fmt.Errorf("discard: %w", err)
+	}
+	return nil
+}
+
+func (s *store) Restore(ctx context.Context, id string, by Actor) error {
+	err := s.inTx(ctx, func(tx *sql.Tx) error {
+		family, err := s.lockFamily(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		if err := family.is(id, Discarded); err != nil {
+			return err
+		}
+		if err := family.onlyOne(id); err != nil {
+			return err
+		}
+		return move(ctx, tx, Dead, auditRow{action: actionRestore, id: id, by: by})
+	})
+	if err != nil {
+		return fmt.Errorf("restore: %w", err)
+	}
+	return nil
+}
+
+// move brings a dead letter from one of the two states dead and discarded to the other.
+func move(ctx context.Context, tx *sql.Tx, to State, a auditRow) error {
+	const update = `UPDATE dead_letters SET state = $2, discard_reason = $3, changed_by = $4, changed_at = $5 WHERE id = $1`
+	_, err := tx.ExecContext(ctx, update, a.id, string(to), cleanText(a.reason), cleanText(a.by.Name), formatStamp(time.Now()))
+	if err != nil {
+		return err
+	}
+	return audit(ctx, tx, a)
+}
+
+// standing is where the members of a family stand: an original and its edited copies.
+type standing []StateError
+
+// lockFamily locks a dead letter with its family.
+func (s *store) lockFamily(ctx context.Context, tx *sql.Tx, id string) (standing, error) {
+	if !plainID(id) {
+		return nil, ErrNotFound
+	}
+	const familyOf = `SELECT family FROM dead_letters WHERE id = $1`
+	var family string
+	if err := tx.QueryRowContext(ctx, familyOf, id).Scan(&family); err != nil {
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil, ErrNotFound
+		}
+		return nil, err
+	}
+	members := `SELECT id, state, changed_by, changed_at FROM dead_letters
+		WHERE id = $1 OR family = $1 AND replay_of IS NOT NULL
+		ORDER BY id ` + s.dialect.forUpdate
+	rows, err := tx.QueryContext(ctx, members, family)
+	return collect(rows, err, func(s scanner) (e StateError, err error) {
+		err = s.Scan(&e.ID, &e.State, &e.Actor, (*stamp)(&e.At))
+		return e, err
+	})
+}
+
+// is checks that the dead letter is in the state.
+func (f standing) is(id string, state State) error {
+	for _, e := range f {
+		if e.ID == id && e.State != state {
+			return &e
+		}
+	}
+	return nil
+}
+
+// onlyOne checks that all of the family but this one are discarded, so that it may go
+// out, or may be brought back to where it could.
+func (f standing) onlyOne(id string) error {
+	for _, e := range f {
+		if e.ID != id && e.State != Discarded {
+			return &e
+		}
+	}
+	return nil
+}

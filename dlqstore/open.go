@@ -1,0 +1,171 @@
+package dlqstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/url"
+	"strings"
+
+	"github.com/pressly/goose/v3"
+)
+
+// OpenOptions are the settings of Open.
+type OpenOptions struct {
+	// Logger tells of what was quarantined. Nil: nothing is logged.
+	Logger *slog.Logger
+}
+
+// Open makes a Store of postgres://USER:PASSWORD@HOST:PORT/DATABASE or sqlite:PATH.
+//
+// Postgres is not contacted: Open succeeds while it is down, and the first method
+// that needs it connects. Pool settings of pgxpool (pool_max_conns …) may stand in
+// the URL's query. The SQLite file is created if need be, for its owner only; one
+// process at a time may use it. The schema is not touched: that is Migrate.
+//
+// No error holds credentials of the URL. The caller closes the Store.
+func Open(ctx context.Context, databaseURL string, o OpenOptions) (Store, error) {
+	log := o.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	scheme, rest, _ := strings.Cut(databaseURL, ":")
+	switch scheme {
+	case "postgres", "postgresql":
+		return openPostgres(ctx, databaseURL, log)
+	case "sqlite":
+		return openSQLite(ctx, rest, log)
+	default:
+		return nil, errors.New("database URL: want postgres://USER:PASSWORD@HOST:PORT/DATABASE or sqlite:PATH")
+	}
+}
+
+// store is the Store over both databases. What both understand is written once, in
+// the SQL that they share; the rest is in the dialect.
+type store struct {
+	write   *sql.DB // for transactions that change something
+	read    *sql.DB
+	dialect dialect
+	log     *slog.Logger
+	close   func()
+}
+
+// dialect is what differs between Postgres and SQLite.
+type dialect struct {
+	goose      goose.Dialect
+	migrations fs.FS
+	options    []goose.ProviderOption
+
+	// lockProjection makes this transaction the only one that projects.
+	lockProjection func(context.Context, *sql.Tx) error
+	upsertRows     func(context.Context, *sql.Tx, []row) error
+	insertAttempts func(context.Context, *sql.Tx, []Attempt) error
+	// refused says that the database took offence at a value, so that trying again
+	// is no use, while others may pass.
+	refused func(error) bool
+
+	countTables string // a query: how many tables have the name $1
+	forUpdate   string // locks the rows that a SELECT returns
+	// Formats that take the number of a parameter.
+	idsIn      string // a subquery: the strings of a JSON list
+	payloadHas string // a condition: the payload holds these bytes
+	// subjectToken is a format for the nth token of the subject, counted from 0.
+	subjectToken func(n int) string
+}
+
+// schemaTable is where goose keeps the version. It is not goose's default, so that
+// relay can live in a database that others migrate with goose too.
+const schemaTable = "relay_schema"
+
+func (s *store) Schema(ctx context.Context) (Schema, error) {
+	p, err := s.provider()
+	if err != nil {
+		return Schema{}, err
+	}
+	sources := p.ListSources()
+	schema := Schema{Known: sources[len(sources)-1].Version}
+	var tables int
+	err = s.read.QueryRowContext(ctx, s.dialect.countTables, schemaTable).Scan(&tables)
+	if err == nil && tables > 0 {
+		const newest = `SELECT max(version_id) FROM ` + schemaTable
+		err = s.read.QueryRowContext(ctx, newest).Scan(&schema.Current)
+	}
+	if err != nil {
+		return Schema{}, fmt.Errorf("read the schema's version: %w", err)
+	}
+	return schema, nil
+}
+
+func (s *store) Migrate(ctx context.Context) error {
+	schema, err := s.Schema(ctx)
+	if err != nil {
+		return err
+	}
+	if schema.Current > schema.Known {
+		return fmt.Errorf("%w: it is at version %d, this relay knows %d; run a newer relay",
+			ErrTooNew, schema.Current, schema.Known)
+	}
+	p, err := s.provider()
+	if err != nil {
+		return err
+	}
+	if _, err := p.Up(ctx); err != nil {
+		return fmt.Errorf("migrate the database from version %d to %d: %w", schema.Current, schema.Known, err)
+	}
+	return nil
+}
+
+func (s *store) provider() (*goose.Provider, error) {
+	options := append([]goose.ProviderOption{
+		goose.WithTableName(schemaTable),
+		goose.WithDisableGlobalRegistry(true),
+		goose.WithLogger(goose.NopLogger()),
+	}, s.dialect.options...)
+	p, err := goose.NewProvider(s.dialect.goose, s.write, s.dialect.migrations, options...)
+	if err != nil {
+		return nil, fmt.Errorf("read the embedded migrations: %w", err)
+	}
+	return p, nil
+}
+
+func (s *store) Ping(ctx context.Context) error {
+	if err := s.read.PingContext(ctx); err != nil {
+		return fmt.Errorf("ping the database: %w", err)
+	}
+	return nil
+}
+
+func (s *store) Close() { s.close() }
+
+// inTx runs f in a transaction that changes something.
+func (s *store) inTx(ctx context.Context, f func(*sql.Tx) error) error {
+	tx, err := s.write.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	if err := f(tx); err != nil {
+		_ = tx.Rollback() // what f met tells more; an open transaction ends with its connection
+		return err
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	return nil
+}
+
+// withoutCredentials is a URL that may be shown.
+func withoutCredentials(u *url.URL) string {
+	bare := *u
+	bare.User = nil
+	q := bare.Query()
+	for name := range q {
+		if strings.Contains(name, "password") || name == "user" {
+			q.Del(name)
+		}
+	}
+	bare.RawQuery = q.Encode()
+	return bare.String()
+}

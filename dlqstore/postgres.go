@@ -1,0 +1,181 @@
+package dlqstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+
+	"relay/migrations"
+)
+
+// connectTimeout bounds a connection attempt to a server that does not answer, where
+// the URL says nothing else.
+const connectTimeout = 10 * time.Second
+
+func openPostgres(ctx context.Context, databaseURL string, log *slog.Logger) (Store, error) {
+	config, err := parsePostgres(databaseURL)
+	if err != nil {
+		return nil, err
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("database pool: %w", err)
+	}
+	db := stdlib.OpenDBFromPool(pool)
+	closeAll := func() {
+		_ = db.Close() // it holds nothing itself
+		pool.Close()
+	}
+	return &store{write: db, read: db, dialect: postgresDialect(), log: log, close: closeAll}, nil
+}
+
+// parsePostgres reads the URL. A parser's error may quote the URL with its password;
+// it is shown only if the URL without its credentials gives one too.
+func parsePostgres(databaseURL string) (*pgxpool.Config, error) {
+	config, err := pgxpool.ParseConfig(databaseURL)
+	if err != nil {
+		u, parseErr := url.Parse(databaseURL)
+		if parseErr != nil {
+			return nil, errors.New("database URL: it cannot be parsed; percent-encode what is special in the user name and the password")
+		}
+		if _, err := pgxpool.ParseConfig(withoutCredentials(u)); err != nil {
+			return nil, fmt.Errorf("database URL: %w", err)
+		}
+		return nil, errors.New("database URL: the user name or the password cannot be read; percent-encode what is special in them")
+	}
+	if config.ConnConfig.ConnectTimeout == 0 {
+		config.ConnConfig.ConnectTimeout = connectTimeout
+	}
+	if _, set := config.ConnConfig.RuntimeParams["application_name"]; !set {
+		config.ConnConfig.RuntimeParams["application_name"] = "relay"
+	}
+	return config, nil
+}
+
+func postgresDialect() dialect {
+	return dialect{
+		goose:          goose.DialectPostgres,
+		migrations:     migrations.Postgres(),
+		options:        []goose.ProviderOption{goose.WithSessionLocker(migrationLock{})},
+		lockProjection: lockPostgresProjection,
+		upsertRows:     upsertPostgresRows,
+		insertAttempts: insertPostgresAttempts,
+		refused:        refusedByPostgres,
+		countTables:    `SELECT count(*) FROM pg_tables WHERE schemaname = current_schema() AND tablename = $1`,
+		forUpdate:      "FOR UPDATE",
+		idsIn:          "SELECT jsonb_array_elements_text($%d::jsonb)",
+		payloadHas:     "position($%d::bytea IN payload) > 0",
+		subjectToken: func(n int) string {
+			return fmt.Sprintf("split_part(original_subject, '.', %d)", n+1)
+		},
+	}
+}
+
+// First keys of relay's advisory locks; the second is the schema, so that several
+// relays in one database do not wait for each other.
+const (
+	lockMigrate = 0x72656c01
+	lockProject = 0x72656c02
+)
+
+// migrationLock is held by the one session that migrates.
+type migrationLock struct{}
+
+func (migrationLock) SessionLock(ctx context.Context, conn *sql.Conn) error {
+	const lock = `SELECT pg_advisory_lock($1, hashtext(current_schema()))`
+	_, err := conn.ExecContext(ctx, lock, lockMigrate)
+	return err
+}
+
+func (migrationLock) SessionUnlock(ctx context.Context, conn *sql.Conn) error {
+	const unlock = `SELECT pg_advisory_unlock($1, hashtext(current_schema()))`
+	_, err := conn.ExecContext(ctx, unlock, lockMigrate)
+	return err
+}
+
+// lockPostgresProjection lets one transaction project at a time: one that writes dead
+// letters and one that writes their attempts would not see each other's rows, and
+// neither would join them. A process that hangs in it is cut off by the server.
+func lockPostgresProjection(ctx context.Context, tx *sql.Tx) error {
+	const lock = `SELECT set_config('idle_in_transaction_session_timeout', '60s', true),
+		pg_advisory_xact_lock($1, hashtext(current_schema()))`
+	if _, err := tx.ExecContext(ctx, lock, lockProject); err != nil {
+		return fmt.Errorf("lock the projection: %w", err)
+	}
+	return nil
+}
+
+// refusedByPostgres knows the classes data exception, integrity constraint violation
+// and program limit exceeded (an index entry too long).
+func refusedByPostgres(err error) bool {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) || len(pg.Code) != 5 {
+		return false
+	}
+	switch pg.Code[:2] {
+	case "22", "23", "54":
+		return true
+	default:
+		return false
+	}
+}
+
+func upsertPostgresRows(ctx context.Context, tx *sql.Tx, rows []row) error {
+	const upsert = `INSERT INTO dead_letters (` + rowColumns + `)
+		SELECT id, route, state, reason, original_subject, payload, headers::jsonb, headers_exact, error, status,
+			response, retry_count, consumer_name, stream, stream_sequence, published_at::timestamptz,
+			failed_at::timestamptz, nullif(replay_of, ''), family, replay_count, died_in, changed_by,
+			changed_at::timestamptz
+		FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::text[], $8::bytea[],
+			$9::text[], $10::int[], $11::bytea[], $12::int[], $13::text[], $14::text[], $15::bigint[], $16::text[],
+			$17::text[], $18::text[], $19::text[], $20::int[], $21::int[], $22::text[], $23::text[])
+			AS r (` + rowColumns + `)` + onConflict
+	columns := make([][]any, rowColumnCount)
+	for i := range columns {
+		columns[i] = make([]any, 0, len(rows))
+	}
+	for _, r := range rows {
+		for i, v := range r.values() {
+			columns[i] = append(columns[i], v)
+		}
+	}
+	return execColumns(ctx, tx, upsert, columns)
+}
+
+func insertPostgresAttempts(ctx context.Context, tx *sql.Tx, attempts []Attempt) error {
+	const insert = `INSERT INTO dead_letter_attempts (` + attemptColumns + `)
+		SELECT id, replay, number, route, at::timestamptz, status, error, duration_ms, response_headers::jsonb, response,
+			outcome, instance
+		FROM unnest($1::text[], $2::int[], $3::int[], $4::text[], $5::text[], $6::int[], $7::text[],
+			$8::double precision[], $9::text[], $10::bytea[], $11::text[], $12::text[])
+			AS a (` + attemptColumns + `)
+		ON CONFLICT DO NOTHING`
+	columns := make([][]any, attemptColumnCount)
+	for i := range columns {
+		columns[i] = make([]any, 0, len(attempts))
+	}
+	for _, a := range attempts {
+		for i, v := range attemptValues(a) {
+			columns[i] = append(columns[i], v)
+		}
+	}
+	return execColumns(ctx, tx, insert, columns)
+}
+
+func execColumns(ctx context.Context, tx *sql.Tx, query string, columns [][]any) error {
+	args := make([]any, len(columns))
+	for i, c := range columns {
+		args[i] = c
+	}
+	_, err := tx.ExecContext(ctx, query, args...)
+	return err
+}

@@ -1,0 +1,217 @@
+package dlqstore
+
+import (
+	"context"
+	"database/sql"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	defaultPageLimit = 50
+	maxPageLimit     = 500
+	// maxPageBytes bounds the payloads of a page; one dead letter always fits.
+	maxPageBytes = 16 << 20
+)
+
+func (s *store) List(ctx context.Context, f Filter, p Page) (List, error) {
+	limit := p.Limit
+	if limit <= 0 {
+		limit = defaultPageLimit
+	}
+	limit = min(limit, maxPageLimit)
+	w := s.where(f)
+	if p.Cursor != "" {
+		failed, id, err := parseCursor(p.Cursor)
+		if err != nil {
+			return List{}, err
+		}
+		w.add(`(failed_at, id) < (` + w.arg(failed) + `, ` + w.arg(id) + `)`)
+	}
+	query := `SELECT ` + selectColumns + ` FROM dead_letters` + w.sql() +
+		` ORDER BY failed_at DESC, id DESC LIMIT ` + strconv.Itoa(limit+1)
+	rows, err := s.read.QueryContext(ctx, query, w.args...)
+	if err != nil {
+		return List{}, fmt.Errorf("list dead letters: %w", err)
+	}
+	defer rows.Close()
+	list, err := readPage(rows, limit)
+	if err != nil {
+		return List{}, fmt.Errorf("list dead letters: %w", err)
+	}
+	return list, nil
+}
+
+// readPage reads until the page is full, by number or by bytes.
+func readPage(rows *sql.Rows, limit int) (List, error) {
+	var list List
+	size := 0
+	for rows.Next() {
+		d, err := scanDeadLetter(rows)
+		if err != nil {
+			return List{}, err
+		}
+		size += len(d.Payload)
+		if n := len(list.DeadLetters); n == limit || n > 0 && size > maxPageBytes {
+			last := list.DeadLetters[n-1]
+			list.Next = formatCursor(last.FailedAt, last.ID)
+			return list, nil
+		}
+		list.DeadLetters = append(list.DeadLetters, d)
+	}
+	return list, rows.Err()
+}
+
+func (s *store) Get(ctx context.Context, id string) (DeadLetter, error) {
+	if !plainID(id) {
+		return DeadLetter{}, ErrNotFound
+	}
+	const one = `SELECT ` + selectColumns + ` FROM dead_letters WHERE id = $1`
+	d, err := scanDeadLetter(s.read.QueryRowContext(ctx, one, id))
+	if errors.Is(err, sql.ErrNoRows) {
+		return DeadLetter{}, ErrNotFound
+	}
+	if err != nil {
+		return DeadLetter{}, fmt.Errorf("read dead letter %q: %w", id, err)
+	}
+	const attempts = `SELECT ` + attemptColumns + ` FROM dead_letter_attempts WHERE id = $1 ORDER BY replay, number`
+	rows, err := s.read.QueryContext(ctx, attempts, id)
+	if d.Attempts, err = collect(rows, err, scanAttempt); err != nil {
+		return DeadLetter{}, fmt.Errorf("read the attempts of dead letter %q: %w", id, err)
+	}
+	return d, nil
+}
+
+func (s *store) Count(ctx context.Context, f Filter) (int, error) {
+	w := s.where(f)
+	var n int
+	if err := s.read.QueryRowContext(ctx, `SELECT count(*) FROM dead_letters`+w.sql(), w.args...).Scan(&n); err != nil {
+		return 0, fmt.Errorf("count dead letters: %w", err)
+	}
+	return n, nil
+}
+
+// conditions are what a WHERE joins with AND.
+type conditions struct {
+	parts []string
+	args  []any
+}
+
+func (c *conditions) add(condition string) { c.parts = append(c.parts, condition) }
+
+// arg takes a value and returns the parameter that stands for it.
+func (c *conditions) arg(v any) string {
+	return "$" + strconv.Itoa(c.number(v))
+}
+
+func (c *conditions) number(v any) int {
+	if text, ok := v.(string); ok {
+		v = cleanText(text) // the columns hold no other
+	}
+	c.args = append(c.args, v)
+	return len(c.args)
+}
+
+func (c *conditions) sql() string {
+	if len(c.parts) == 0 {
+		return ""
+	}
+	return " WHERE " + strings.Join(c.parts, " AND ")
+}
+
+func (s *store) where(f Filter) *conditions {
+	w := &conditions{}
+	if f.IDs != nil {
+		w.add(`id IN (` + fmt.Sprintf(s.dialect.idsIn, w.number(string(mustJSON(f.IDs)))) + `)`)
+	}
+	if f.Route != "" {
+		w.add(`route = ` + w.arg(f.Route))
+	}
+	if f.Subject != "" {
+		s.whereSubject(w, f.Subject)
+	}
+	if f.Reason != "" {
+		w.add(`reason = ` + w.arg(string(f.Reason)))
+	}
+	if f.Status != 0 {
+		w.add(`status = ` + w.arg(f.Status))
+	}
+	if f.State != "" {
+		w.add(`state = ` + w.arg(string(f.State)))
+	}
+	if f.Query != "" {
+		text := w.arg(`%` + likeEscaper.Replace(f.Query) + `%`)
+		w.add(`(id = ` + w.arg(f.Query) +
+			` OR lower(original_subject) LIKE lower(` + text + `) ESCAPE '\'` +
+			` OR lower(error) LIKE lower(` + text + `) ESCAPE '\'` +
+			` OR ` + fmt.Sprintf(s.dialect.payloadHas, w.number([]byte(f.Query))) + `)`)
+	}
+	if !f.Since.IsZero() {
+		w.add(`failed_at >= ` + w.arg(formatStamp(f.Since)))
+	}
+	if !f.Until.IsZero() {
+		w.add(`failed_at < ` + w.arg(formatStamp(f.Until)))
+	}
+	return w
+}
+
+var likeEscaper = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
+
+// indexedSubject is how much of a subject stands in its index.
+const indexedSubject = 500
+
+// whereSubject matches a NATS subject pattern token by token, and by a range of the
+// index for the tokens before the first wildcard.
+func (s *store) whereSubject(w *conditions, pattern string) {
+	tokens := strings.Split(pattern, ".")
+	literal := 0
+	for literal < len(tokens) && tokens[literal] != "*" && tokens[literal] != ">" {
+		literal++
+	}
+	if literal == len(tokens) {
+		w.add(`original_subject = ` + w.arg(pattern))
+		if len(pattern) <= indexedSubject {
+			w.add(`substr(original_subject, 1, 500) = ` + w.arg(pattern))
+		}
+		return
+	}
+	if prefix := strings.Join(tokens[:literal], "."); literal > 0 && len(prefix) < indexedSubject {
+		// What begins with the prefix and a dot stands before the prefix and a slash,
+		// the character after the dot.
+		w.add(`substr(original_subject, 1, 500) >= ` + w.arg(prefix+"."))
+		w.add(`substr(original_subject, 1, 500) < ` + w.arg(prefix+"/"))
+	}
+	count := `1 + length(original_subject) - length(replace(original_subject, '.', ''))`
+	if tokens[len(tokens)-1] == ">" {
+		tokens = tokens[:len(tokens)-1]
+		w.add(count + ` > ` + w.arg(len(tokens)))
+	} else {
+		w.add(count + ` = ` + w.arg(len(tokens)))
+	}
+	for i, token := range tokens {
+		if token != "*" {
+			w.add(s.dialect.subjectToken(i) + ` = ` + w.arg(token))
+		}
+	}
+}
+
+func formatCursor(failed time.Time, id string) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(formatStamp(failed) + id))
+}
+
+// parseCursor returns the time as the database takes it.
+func parseCursor(cursor string) (failed, id string, err error) {
+	data, err := base64.RawURLEncoding.DecodeString(cursor)
+	if err != nil || len(data) <= len(stampLayout) {
+		return "", "", ErrCursor
+	}
+	failed, id = string(data[:len(stampLayout)]), string(data[len(stampLayout):])
+	if _, err := time.Parse(stampLayout, failed); err != nil || !plainID(id) {
+		return "", "", ErrCursor
+	}
+	return failed, id, nil
+}

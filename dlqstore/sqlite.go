@@ -1,0 +1,130 @@
+package dlqstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+
+	"github.com/pressly/goose/v3"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"relay/migrations"
+)
+
+// sqliteReaders is how many queries run at once beside the one writer.
+const sqliteReaders = 4
+
+func openSQLite(ctx context.Context, path string, log *slog.Logger) (Store, error) {
+	if path == "" {
+		return nil, errors.New("database URL: want a path after sqlite:")
+	}
+	// SQLite would create it readable for all; its -wal and -shm files take after it.
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the database: %w", err)
+	}
+	if err := f.Close(); err != nil {
+		return nil, fmt.Errorf("open the database: %w", err)
+	}
+	write, err := sql.Open("sqlite", sqliteDSN(path, false))
+	if err != nil {
+		return nil, fmt.Errorf("open database %q: %w", path, err)
+	}
+	write.SetMaxOpenConns(1)
+	if err := write.PingContext(ctx); err != nil {
+		_ = write.Close()
+		return nil, fmt.Errorf("open database %q: %w", path, err)
+	}
+	read, err := sql.Open("sqlite", sqliteDSN(path, true))
+	if err != nil {
+		_ = write.Close()
+		return nil, fmt.Errorf("open database %q: %w", path, err)
+	}
+	read.SetMaxOpenConns(sqliteReaders)
+	closeAll := func() {
+		_ = read.Close()
+		if err := write.Close(); err != nil {
+			log.Warn("close the database", "err", err)
+		}
+	}
+	return &store{write: write, read: read, dialect: sqliteDialect(), log: log, close: closeAll}, nil
+}
+
+func sqliteDSN(path string, readOnly bool) string {
+	q := url.Values{
+		"_txlock": {"immediate"},
+		"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(ON)"},
+	}
+	if readOnly {
+		q.Add("_pragma", "query_only(ON)")
+	}
+	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + q.Encode()
+}
+
+func sqliteDialect() dialect {
+	return dialect{
+		goose:      goose.DialectSQLite3,
+		migrations: migrations.SQLite(),
+		// There is one writer: every transaction has the database for itself.
+		lockProjection: func(context.Context, *sql.Tx) error { return nil },
+		upsertRows:     upsertSQLiteRows,
+		insertAttempts: insertSQLiteAttempts,
+		refused:        refusedBySQLite,
+		countTables:    `SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = $1`,
+		idsIn:          "SELECT value FROM json_each($%d)",
+		payloadHas:     "instr(payload, $%d) > 0",
+		// The subject as a JSON list of its tokens.
+		subjectToken: func(n int) string {
+			return fmt.Sprintf(`('[' || replace(json_quote(original_subject), '.', '","') || ']') ->> %d`, n)
+		},
+	}
+}
+
+func refusedBySQLite(err error) bool {
+	var e *sqlite.Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.Code() & 0xff { // the rest of the code is detail
+	case sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH:
+		return true
+	default:
+		return false
+	}
+}
+
+func upsertSQLiteRows(ctx context.Context, tx *sql.Tx, rows []row) error {
+	stmt, err := tx.PrepareContext(ctx, insertRow+onConflict)
+	if err != nil {
+		return err
+	}
+	defer stmt.Close()
+	for _, r := range rows {
+		if _, err := stmt.ExecContext(ctx, r.values()...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func insertSQLiteAttempts(ctx context.Context, tx *sql.Tx, attempts []Attempt) error {
+	const insert = `INSERT INTO dead_letter_attempts (` + attemptColumns + `)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+		ON CONFLICT DO NOTHING`
+	stmt, err := tx.PrepareContext(ctx, insert)
+	if err != nil {
+		return err
+	}
+	defer stmt.Close()
+	for _, a := range attempts {
+		if _, err := stmt.ExecContext(ctx, attemptValues(a)...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
