@@ -173,6 +173,7 @@ func payloadType(headers map[string][]string) (contentType, extension string) {
 // headerValues are the values of one header: a string, or a list of them.
 type headerValues []string
 
+// UnmarshalJSON reads either form. null is a list of none.
 func (h *headerValues) UnmarshalJSON(data []byte) error {
 	var one *string
 	if err := json.Unmarshal(data, &one); err == nil && one != nil {

@@ -17,7 +17,6 @@ type deadLetterView struct {
 	ID, Subject      string
 	Route, RoutePath string
 	State            badge
-	Reason           string
 	Story            string // what happened, in a sentence
 	Facts            []factView
 	Lives            []lifeView
@@ -70,7 +69,7 @@ func (s *Server) deadLetterPage(w http.ResponseWriter, r *http.Request) error {
 	view := deadLetterView{
 		frame: s.frame(d.ID, "dead-letters"), ID: d.ID, Path: deadLetterPath(d.ID),
 		Subject: visible(d.OriginalSubject), Route: visible(d.Route), RoutePath: routePath(d.Route),
-		State: stateBadge(d.State), Reason: visible(string(d.Reason)), Story: story(d), Facts: s.facts(d),
+		State: stateBadge(d.State), Story: story(d), Facts: s.facts(d),
 		Lives: s.lives(d.Attempts), Payload: payloadOf(d, r.URL.Query().Get("view")), Headers: headersOf(d.Headers),
 		CanReplay: d.State == dlqstore.Dead, CanRestore: d.State == dlqstore.Discarded, Replaying: d.State == dlqstore.Replaying,
 	}
@@ -146,6 +145,7 @@ func (s *Server) facts(d dlqstore.DeadLetter) []factView {
 	failed, published := s.moment(d.FailedAt), s.moment(d.PublishedAt)
 	list := []factView{
 		{Name: "Route", Value: visible(d.Route), Link: routePath(d.Route)},
+		{Name: "Reason", Value: visible(string(d.Reason))},
 		{Name: "Failed", Time: &failed},
 		{Name: "Published", Time: &published},
 		{Name: "Attempts", Value: digits(d.RetryCount)},

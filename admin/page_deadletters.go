@@ -2,6 +2,7 @@ package admin
 
 import (
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -18,9 +19,11 @@ type deadLettersView struct {
 	Count   string // of all that the filter chooses
 	Wrong   string // what is wrong with the filter
 	Filters bool   // whether anything but the state is chosen
-	Here    string // the list as it stands, for the forms in it
-	Newest  string // path of the first page; empty: this is it
-	Older   string // path of the next page; empty: this is the last
+	// ShowState is set when the rows may differ in it.
+	ShowState bool
+	Here      string // the list as it stands, for the forms in it
+	Newest    string // path of the first page; empty: this is it
+	Older     string // path of the next page; empty: this is the last
 }
 
 // filterForm is the filter as it was typed.
@@ -63,8 +66,8 @@ func (s *Server) deadLettersPage(w http.ResponseWriter, r *http.Request) error {
 	about := query.Get(aboutParam)
 	query.Del(noticeParam)
 	query.Del(aboutParam)
-	view.Tabs = tabs(query, view.Form.State)
-	view.Here = listPath(query, "cursor", query.Get("cursor"))
+	view.Tabs, view.ShowState = tabs(query, view.Form.State), view.Form.State == stateAll
+	view.Here, view.Filters = listPath(query, "cursor", query.Get("cursor")), hasFilters(query)
 
 	filter, page, err := parseFilter(storeQuery(query), s.now())
 	if err != nil {
@@ -80,7 +83,6 @@ func (s *Server) deadLettersPage(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	view.Count = count(total, "dead letter")
-	view.Filters = hasFilters(query)
 	if page.Cursor != "" {
 		view.Newest = listPath(query, "cursor", "")
 	}
@@ -97,10 +99,7 @@ func (s *Server) deadLettersPage(w http.ResponseWriter, r *http.Request) error {
 
 // storeQuery is the page's query with its own words for the state put into the store's.
 func storeQuery(query url.Values) url.Values {
-	q := url.Values{}
-	for name, values := range query {
-		q[name] = values
-	}
+	q := maps.Clone(query)
 	switch q.Get("state") {
 	case "":
 		q.Set("state", string(dlqstore.Dead))
@@ -133,12 +132,8 @@ func listPath(query url.Values, name, value string) string {
 }
 
 func tabs(query url.Values, current string) []tab {
-	first := url.Values{}
-	for name, values := range query {
-		if name != "cursor" {
-			first[name] = values
-		}
-	}
+	first := maps.Clone(query)
+	first.Del("cursor")
 	list := []tab{{Text: "Open", Path: listPath(first, "state", ""), Current: current == string(dlqstore.Dead)}}
 	for _, state := range states()[1:] {
 		list = append(list, tab{stateBadge(state).Word, listPath(first, "state", string(state)), current == string(state)})
@@ -252,8 +247,7 @@ func (s *Server) restorePage(w http.ResponseWriter, r *http.Request) error {
 // formOf reads the form of an action and returns the dead letter's id.
 func formOf(r *http.Request) (string, error) {
 	if err := r.ParseForm(); err != nil {
-		var tooLarge *http.MaxBytesError
-		if errors.As(err, &tooLarge) {
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 			return "", bodyProblem(err, maxBodyBytes)
 		}
 		return "", invalid("invalid_body", "the form cannot be read: %v", err)

@@ -11,7 +11,6 @@ type routeView struct {
 	Consumer   string
 	Delivered  string
 	Failed     string
-	Waiting    string
 	Redelivery string
 	Settings   []Setting
 	CanPause   bool
@@ -28,9 +27,9 @@ func (s *Server) routePage(w http.ResponseWriter, r *http.Request) error {
 		frame: s.frame(status.Name, "overview"), routeRow: s.routeRow(status),
 		URL: visible(status.URL), Consumer: visible(status.Consumer),
 		Delivered: digits(status.Delivered), Failed: digits(status.Failed),
-		Waiting: digits(status.NumWaiting), Redelivery: digits(status.NumRedelivered),
-		CanPause:  status.Enabled && status.State != StatePaused,
-		CanResume: status.State == StatePaused,
+		Redelivery: digits(status.NumRedelivered),
+		CanPause:   status.Enabled && status.State != StatePaused,
+		CanResume:  status.State == StatePaused,
 	}
 	for _, setting := range status.Settings {
 		view.Settings = append(view.Settings, Setting{setting.Name, visible(setting.Value)})

@@ -138,7 +138,7 @@ func goBack(w http.ResponseWriter, r *http.Request, done, about string) {
 	q.Set(noticeParam, done)
 	q.Set(aboutParam, about)
 	u.RawQuery = q.Encode()
-	http.Redirect(w, r, u.String(), http.StatusSeeOther)
+	http.Redirect(w, r, u.String(), http.StatusSeeOther) //nolint:gosec // backPath returns paths of ours only
 }
 
 // backPath is the page that the form of an action stood on: the list that it names,

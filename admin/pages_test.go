@@ -59,7 +59,9 @@ func TestDeadLettersPage(t *testing.T) {
 	for i := range 60 {
 		s.add(dead(i, nil))
 	}
-	id := s.add(dead(100, func(d *dlqstore.DeadLetter) { d.Reason, d.Status, d.OriginalSubject = dlqstore.Rejected, 422, "orders.odd" }))[0]
+	id := s.add(dead(100, func(d *dlqstore.DeadLetter) {
+		d.Reason, d.Status, d.OriginalSubject = dlqstore.Rejected, 422, "orders.odd"
+	}))[0]
 
 	first := s.get("/dead-letters")
 	s.has(first, "61 dead letters", "orders.odd", "422 Unprocessable Entity", "Older")

@@ -32,17 +32,17 @@ func invalid(code, format string, args ...any) *problem {
 
 // problemOf is the one place that turns errors into answers.
 func (s *Server) problemOf(err error) *problem {
-	var p *problem
-	var state *dlqstore.StateError
-	switch {
-	case errors.As(err, &p):
+	if p, ok := errors.AsType[*problem](err); ok {
 		return p
+	}
+	if state, ok := errors.AsType[*dlqstore.StateError](err); ok {
+		return &problem{http.StatusConflict, "state_conflict", s.conflictText(state), nil}
+	}
+	switch {
 	case errors.Is(err, dlqstore.ErrNotFound):
 		return &problem{http.StatusNotFound, "not_found", "there is no such dead letter", nil}
 	case errors.Is(err, dlqstore.ErrCursor):
 		return badParameter("cursor", "the next_cursor of a list wanted")
-	case errors.As(err, &state):
-		return &problem{http.StatusConflict, "state_conflict", s.conflictText(state), nil}
 	case errors.Is(err, dlqstore.ErrTooNew):
 		return &problem{http.StatusServiceUnavailable, "schema_too_new", err.Error(), err}
 	default:
@@ -120,7 +120,7 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.WriteHeader(status)
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
-	_ = enc.Encode(v) // a failure is the client's, who went away
+	_ = enc.Encode(v) //nolint:errchkjson // our own types always encode; the client may have gone away
 }
 
 // Bounds of the bodies that the API takes.

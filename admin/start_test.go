@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -22,7 +23,7 @@ import (
 )
 
 // noon is the time at which every test happens.
-var noon = time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC) //nolint:gochecknoglobals // a constant
+var noon = time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
 
 // runtime runs no routes: it remembers what it is told.
 type runtime struct {
@@ -37,8 +38,10 @@ func (f *runtime) Routes() []admin.RouteStatus {
 	return append([]admin.RouteStatus(nil), f.routes...)
 }
 
-func (f *runtime) Pause(_ context.Context, name string) error  { return f.set(name, admin.StatePaused) }
-func (f *runtime) Resume(_ context.Context, name string) error { return f.set(name, admin.StateRunning) }
+func (f *runtime) Pause(_ context.Context, name string) error { return f.set(name, admin.StatePaused) }
+func (f *runtime) Resume(_ context.Context, name string) error {
+	return f.set(name, admin.StateRunning)
+}
 
 func (f *runtime) set(name string, state admin.RouteState) error {
 	f.mu.Lock()
@@ -70,7 +73,7 @@ func (w *wakes) count() int {
 
 // surface is an admin server over a store on disk.
 type surface struct {
-	t       testing.TB
+	t       *testing.T
 	url     string
 	store   dlqstore.Store
 	runtime *runtime
@@ -78,7 +81,7 @@ type surface struct {
 }
 
 // start serves the admin surface; change may be nil.
-func start(t testing.TB, change func(*admin.Options)) *surface {
+func start(t *testing.T, change func(*admin.Options)) *surface {
 	t.Helper()
 	store, err := dlqstore.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "relay.db"), dlqstore.OpenOptions{})
 	if err != nil {
@@ -157,7 +160,7 @@ func dead(n int, change func(*dlqstore.DeadLetter)) dlqstore.Record {
 		OriginalSubject: "orders.created", Payload: fmt.Appendf(nil, `{"order":%d,"total":12.50}`, 9007199254740993+n),
 		Headers: map[string][]string{"Event-Type": {"order"}, "Content-Type": {"application/json"}},
 		Error:   "the receiver answered 503", Status: 503, RetryCount: 8, ConsumerName: "relay-orders-to-billing",
-		Stream: "ORDERS", StreamSequence: uint64(n), //nolint:gosec // small and positive
+		Stream: "ORDERS", StreamSequence: uint64(n),
 		PublishedAt: stored, FailedAt: noon.Add(-time.Hour + time.Duration(n)*time.Second),
 	}
 	if change != nil {
@@ -206,9 +209,7 @@ func (s *surface) do(method, path, body string, header http.Header) answer {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	for name, values := range header {
-		req.Header[name] = values
-	}
+	maps.Copy(req.Header, header)
 	if host := header.Get("Host"); host != "" {
 		req.Host = host
 	}
