@@ -59,8 +59,7 @@ func loadContext(name string) (cliContext, error) {
 	}
 	var c cliContext
 	if err := json.Unmarshal(b, &c); err != nil {
-		var wrong *json.UnmarshalTypeError
-		if errors.As(err, &wrong) {
+		if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 			return cliContext{}, fmt.Errorf("read NATS context %s: %s cannot be a %s", path, wrong.Field, wrong.Value)
 		}
 		return cliContext{}, fmt.Errorf("read NATS context %s: %w", path, err)

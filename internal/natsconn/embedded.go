@@ -143,8 +143,7 @@ func checkPort(host string, port int) error {
 // cause is the operating system's word for err, without path and call, which the
 // message around it has already named.
 func cause(err error) error {
-	var no syscall.Errno
-	if errors.As(err, &no) {
+	if no, ok := errors.AsType[syscall.Errno](err); ok {
 		return no
 	}
 	return err

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -199,13 +200,13 @@ func (t target) connect(ctx context.Context) (*nats.Conn, error) {
 		return nil, fmt.Errorf("connect to NATS at %s: %w", Redact(t.url), err)
 	}
 	// The dialer outlives this call, for reconnects: ctx cancels it only until then.
-	dialCtx, cancel := context.WithCancel(context.Background())
+	dialCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	release := context.AfterFunc(ctx, cancel)
 	defer release()
 	dial := dialFunc(func(network, address string) (net.Conn, error) {
 		return (&net.Dialer{Timeout: tryTimeout}).DialContext(dialCtx, network, address)
 	})
-	nc, err := nats.Connect(t.url, append(t.opts[:len(t.opts):len(t.opts)], nats.SetCustomDialer(dial))...)
+	nc, err := nats.Connect(t.url, append(slices.Clip(t.opts), nats.SetCustomDialer(dial))...)
 	switch {
 	case err == nil && release():
 		return nc, nil
@@ -241,14 +242,17 @@ func isAuth(err error) bool {
 }
 
 func isTLS(err error) bool {
-	var verify *tls.CertificateVerificationError
-	return errors.As(err, &verify) ||
-		errors.Is(err, nats.ErrSecureConnWanted) || errors.Is(err, nats.ErrSecureConnRequired)
+	return isUntrusted(err) || errors.Is(err, nats.ErrSecureConnWanted) || errors.Is(err, nats.ErrSecureConnRequired)
+}
+
+// isUntrusted says whether the server's certificate was not accepted.
+func isUntrusted(err error) bool {
+	_, is := errors.AsType[*tls.CertificateVerificationError](err)
+	return is
 }
 
 // advice says how to mend err, as the end of its sentence.
 func advice(err error) string {
-	var verify *tls.CertificateVerificationError
 	switch {
 	case errors.Is(err, nats.ErrNoServers):
 		return "; is the server running, and is this its address?"
@@ -256,7 +260,7 @@ func advice(err error) string {
 		return "; check the user and password, token, credentials or nkey"
 	case errors.Is(err, nats.ErrSecureConnWanted):
 		return "; the server speaks no TLS: use nats:// and no certificates, or turn TLS on there"
-	case errors.As(err, &verify):
+	case isUntrusted(err):
 		return "; give the authority that signed the server's certificate, and use the name that stands in it"
 	default:
 		return ""

@@ -337,6 +337,9 @@ func TestReconnect(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer nc.Close()
+	if nc.Opts.MaxReconnect != -1 || !nc.Opts.IgnoreAuthErrorAbort {
+		t.Error("the connection gives up in the long run")
+	}
 	cancel() // bounds the connecting only
 	s.Stop()
 	testkit.Eventually(t, func() bool { return nc.Status() == nats.RECONNECTING }, "the connection notices")

@@ -171,7 +171,7 @@ func TestReceiver(t *testing.T) {
 		t.Errorf("statuses = %v, want %v", got, want)
 	}
 	for i, req := range r.Wait(t, 4) {
-		if req.Method != "POST" || req.Path != "/hooks?a=1" || string(req.Body) != "body" || req.Header.Get("Content-Type") != "text/plain" {
+		if req.Method != http.MethodPost || req.Path != "/hooks?a=1" || string(req.Body) != "body" || req.Header.Get("Content-Type") != "text/plain" {
 			t.Errorf("request %d = %+v", i, req)
 		}
 	}
