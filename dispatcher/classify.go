@@ -44,11 +44,11 @@ func classify(a webhook.Answer, s standing, p routes.Route) Outcome {
 		}
 	} else {
 		o.Verdict = verdict(a, p.Status)
-		o.Error = answered(a.Status)
+		if o.Verdict != routes.Ack {
+			o.Error = answered(a.Status)
+		}
 	}
 	switch o.Verdict {
-	case routes.Ack:
-		o.Error = ""
 	case routes.Term:
 		o.Reason = dlqstore.Rejected
 		if aborts(a) {
@@ -56,6 +56,7 @@ func classify(a webhook.Answer, s standing, p routes.Route) Outcome {
 		}
 	case routes.Nak:
 		return retryOrDie(o, a, s, p.Retry)
+	case routes.Ack, routes.Drop:
 	}
 	return o
 }

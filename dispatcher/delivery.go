@@ -20,6 +20,7 @@ type delivery struct {
 	webhook.Message
 	lane     *lane
 	msg      *nats.Msg
+	meta     *nats.MsgMetadata
 	replay   int       // number of the replay; 0 on the live lane
 	since    time.Time // when this life of the delivery began: max_age counts from here
 	seen     time.Time // when JetStream last heard that it is worked on
@@ -87,7 +88,7 @@ func (r *route) attempt(ctx, work context.Context, d *delivery) Outcome {
 			random: rand.Float64(), //nolint:gosec // jitter needs no secrecy
 		}, r.cfg)
 		if out.Verdict == routes.Nak && d.answer.Err != nil && d.answer.Err.OurSide() && ctx.Err() == nil {
-			r.log.Warn("held back", attrs(d, out)...)
+			r.log.LogAttrs(ctx, slog.LevelWarn, "held back", attrs(nil, d, out)...)
 			continue
 		}
 		if err := r.record(work, d, out); err != nil {
@@ -210,16 +211,17 @@ func (r *route) logAttempt(d *delivery, out Outcome, err error) {
 	if !r.log.Enabled(context.Background(), level) {
 		return
 	}
-	a := attrs(d, out)
+	var room [14]slog.Attr
+	a := attrs(room[:0], d, out)
 	if err != nil {
 		a = append(a, slog.String("settle_err", err.Error()))
 	}
-	r.log.Log(context.Background(), level, "attempt", a...)
+	r.log.LogAttrs(context.Background(), level, "attempt", a...)
 }
 
 // attrs are the keys of an attempt's line; docs/operations.md lists them.
-func attrs(d *delivery, out Outcome) []any {
-	a := append(make([]any, 0, 12),
+func attrs(a []slog.Attr, d *delivery, out Outcome) []slog.Attr {
+	a = append(a,
 		slog.String("route", d.Route), slog.String("subject", d.Subject), slog.Uint64("stream_seq", d.Sequence),
 		slog.String("id", d.ID), slog.Int("attempt", out.Attempt), slog.Int("status", out.Status),
 		slog.Duration("duration", d.answer.Duration), slog.String("outcome", string(out.Verdict)))

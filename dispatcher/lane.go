@@ -63,13 +63,9 @@ func (l *lane) supervise(ctx context.Context) {
 
 // readLive fills a delivery from a message of the route's stream.
 func (l *lane) readLive(_ context.Context, d *delivery) error {
-	meta, err := d.msg.Metadata()
-	if err != nil {
-		return fmt.Errorf("%w: %w", errForeign, err)
-	}
-	d.Attempt = attemptOf(meta)
+	d.Attempt = attemptOf(d.meta)
 	d.Route, d.Subject, d.Stream = l.route.cfg.Name, d.msg.Subject, l.stream
-	d.Sequence, d.EventTime, d.since = meta.Sequence.Stream, meta.Timestamp, meta.Timestamp
+	d.Sequence, d.EventTime, d.since = d.meta.Sequence.Stream, d.meta.Timestamp, d.meta.Timestamp
 	d.Headers, d.Body = d.msg.Header, d.msg.Data
 	d.ID = dlqstore.NewID(d.Route, d.Stream, d.Sequence, d.EventTime)
 	return nil
@@ -78,12 +74,8 @@ func (l *lane) readLive(_ context.Context, d *delivery) error {
 // readReplay fills a delivery from a message of the replay lane: it is the dead
 // letter's, with an attempt budget of its own.
 func (l *lane) readReplay(ctx context.Context, d *delivery) error {
-	meta, err := d.msg.Metadata()
-	if err != nil {
-		return fmt.Errorf("%w: %w", errForeign, err)
-	}
-	d.Attempt = attemptOf(meta)
-	d.Route, d.Subject, d.since = l.route.cfg.Name, d.msg.Subject, meta.Timestamp
+	d.Attempt = attemptOf(d.meta)
+	d.Route, d.Subject, d.since = l.route.cfg.Name, d.msg.Subject, d.meta.Timestamp
 	r, whole, err := dlqstore.DecodeReplay(d.msg.Header, d.msg.Data)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errForeign, err)

@@ -81,7 +81,14 @@ func (r *route) run(ctx, work context.Context) {
 		l.puller = pull.New(pull.Options{
 			Conn: r.shared.conn, Stream: l.stream, Consumer: l.consumer,
 			Handle: func(m *nats.Msg) {
-				d := r.receive(l, m)
+				meta, err := m.Metadata()
+				if err != nil {
+					// Without an ack subject it is nobody's message, and cannot be settled.
+					r.log.Error("message without JetStream's metadata", "route", r.cfg.Name, "subject", m.Subject, "err", err)
+					l.puller.Release()
+					return
+				}
+				d := r.receive(l, m, meta)
 				deliveries.Go(func() { r.deliver(ctx, work, d) })
 			},
 		})
@@ -109,9 +116,9 @@ func (r *route) resize(n int) {
 // receive takes a message in hand. One that was stored long ago is reported as in
 // progress at once: without that the server would deliver it again after its next
 // restart or change of leader, while it is still under way here (measured).
-func (r *route) receive(l *lane, m *nats.Msg) *delivery {
-	d := &delivery{lane: l, msg: m, seen: time.Now()}
-	if meta, err := m.Metadata(); err == nil && d.seen.Sub(meta.Timestamp) > r.cfg.Consumer.AckWait/2 {
+func (r *route) receive(l *lane, m *nats.Msg, meta *nats.MsgMetadata) *delivery {
+	d := &delivery{lane: l, msg: m, meta: meta, seen: time.Now()}
+	if d.seen.Sub(meta.Timestamp) > r.cfg.Consumer.AckWait/2 {
 		_ = inProgress(r.shared.conn, m) // a lost one costs at most a duplicate
 	}
 	r.mu.Lock()
