@@ -32,6 +32,11 @@ func (c *checker) place(p part, keys ...string) *node {
 	return n
 }
 
+// item is place for a value of a list.
+func (c *checker) item(p part, key string, i int) *node {
+	return c.place(p, key, "["+strconv.Itoa(i)+"]").items[i]
+}
+
 // checkRoute looks at what the keys of one route say together. own is the route
 // without the defaults under it.
 func (c *checker) checkRoute(p part, own *node, r *Route) {
@@ -98,14 +103,11 @@ func (c *checker) checkConsumer(p part, r *Route) {
 // that begins with a wildcard is bounded by its stream, and no stream shares
 // subjects with relay's own.
 func (c *checker) owner(subject string, r *Route) string {
-	first, _, _ := strings.Cut(subject, ".")
-	switch {
-	case first == "*" || first == ">":
+	if subject[0] == '*' || subject[0] == '>' {
 		return ""
-	case strings.HasPrefix(first, "$") || strings.HasPrefix(first, "_INBOX"):
-		return "the NATS server"
-	case first == "relay":
-		return "relay itself"
+	}
+	if owner := reservedFor(subject); owner != "" {
+		return owner
 	}
 	for _, prefix := range []string{c.config.DeadLetter.SubjectPrefix, r.DeadLetter.SubjectPrefix} {
 		if prefix != "" && Overlap(subject, prefix+".>") {
@@ -117,18 +119,13 @@ func (c *checker) owner(subject string, r *Route) string {
 
 func (c *checker) checkFilters(p part, r *Route) {
 	for i, filter := range r.FilterSubjects {
-		at := func() *node {
-			n := c.place(p, "filter_subjects", "["+strconv.Itoa(i)+"]")
-			return n.items[i]
-		}
 		if owner := c.owner(filter, r); owner != "" {
-			c.d.problem(at(), codeReserved, "subjects of %s are not routed, got %s", owner, quote(filter))
+			c.d.problem(c.item(p, "filter_subjects", i), codeReserved, "subjects of %s are not routed, got %s", owner, quote(filter))
 			continue
 		}
 		for j, other := range r.FilterSubjects[:i] {
 			if Overlap(filter, other) {
-				n := at()
-				c.d.problem(n, codeOverlap, "the filters of one route match different subjects, got %s and %s at %s",
+				c.d.problem(c.item(p, "filter_subjects", i), codeOverlap, "the filters of one route match different subjects, got %s and %s at %s",
 					quote(filter), quote(other), p.n.get("filter_subjects").items[j].pos())
 				break
 			}
@@ -145,11 +142,10 @@ func (c *checker) checkWebhook(p part, r *Route) {
 		c.d.problem(c.place(p, "webhook", "tls"), codeConflict, "cert_file and key_file go together")
 	}
 	if w.CloudEvents == CloudEventsBinary {
-		headers := p.n.at("webhook", "headers")
-		for name := range w.Headers {
-			if strings.HasPrefix(name, "Ce-") {
-				c.place(p, "webhook", "headers")
-				c.d.problem(headers, codeReserved, "cloudevents: binary sets the ce-* headers, got %s", quote(name))
+		for _, header := range p.n.at("webhook", "headers").all() {
+			if strings.HasPrefix(strings.ToLower(header.key.text), "ce-") {
+				c.place(p, "webhook", "headers", header.key.text)
+				c.d.problem(header.key, codeReserved, "cloudevents: binary sets the ce-* headers, got %s", quote(header.key.text))
 			}
 		}
 	}

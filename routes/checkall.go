@@ -8,6 +8,7 @@ type checker struct {
 	config *Config
 
 	streams     map[string]*checkedStream
+	inOrder     []*checkedStream
 	names       map[string]*node // of routes
 	durables    map[string]*node // of consumers, by stream and name
 	deadLetters map[string]deadLetterUse
@@ -50,6 +51,7 @@ func (c *checker) stream(p part, s Stream, sound bool) {
 		return
 	}
 	c.streams[s.Name] = &checkedStream{p, s}
+	c.inOrder = append(c.inOrder, c.streams[s.Name])
 }
 
 // route takes a route of the file.
@@ -108,7 +110,7 @@ func (c *checker) checkDeadLetter(r checkedRoute) {
 	if first.MaxAge != r.DeadLetter.MaxAge {
 		n := c.place(r.part, "dead_letter", "max_age")
 		c.d.problem(n, codeConflict, "the dead-letter stream %s keeps one max_age, got %s here and %s in %s",
-			r.DeadLetter.Stream, formatDuration(r.DeadLetter.MaxAge), formatDuration(first.MaxAge), first.prefix)
+			r.DeadLetter.Stream, formatDuration(r.DeadLetter.MaxAge), formatDuration(first.MaxAge), strings.TrimSuffix(first.prefix, ": "))
 	}
 }
 
@@ -126,31 +128,26 @@ func (c *checker) ownStream(name string) string {
 // checkStreams looks for streams that JetStream would refuse beside one another.
 func (c *checker) checkStreams() {
 	var before []*checkedStream
-	for _, s := range c.config.Streams {
-		stream := c.streams[s.Name]
-		if stream == nil {
-			continue
-		}
+	for _, s := range c.inOrder {
 		if whose := c.ownStream(s.Name); whose != "" {
-			c.d.problem(c.place(stream.part, "name"), codeReserved, "relay makes its own streams, got %s, %s", quote(s.Name), whose)
+			c.d.problem(c.place(s.part, "name"), codeReserved, "relay makes its own streams, got %s, %s", quote(s.Name), whose)
 			continue
 		}
-		c.checkStreamSubjects(stream, before)
-		before = append(before, stream)
+		c.checkStreamSubjects(s, before)
+		before = append(before, s)
 	}
 }
 
 func (c *checker) checkStreamSubjects(s *checkedStream, before []*checkedStream) {
 	for i, subject := range s.Subjects {
-		list := c.place(s.part, "subjects")
 		if owner := c.owner(subject, &Route{}); owner != "" {
-			c.d.problem(list.items[i], codeReserved, "subjects of %s stay out of other streams, got %s", owner, quote(subject))
+			c.d.problem(c.item(s.part, "subjects", i), codeReserved, "subjects of %s stay out of other streams, got %s", owner, quote(subject))
 			continue
 		}
 		for _, other := range before {
 			for j, taken := range other.Subjects {
 				if Overlap(subject, taken) {
-					c.d.problem(list.items[i], codeOverlap, "a subject is in one stream, got %s and %s of stream %s at %s",
+					c.d.problem(c.item(s.part, "subjects", i), codeOverlap, "a subject is in one stream, got %s and %s of stream %s at %s",
 						quote(subject), quote(taken), other.Name, other.n.get("subjects").items[j].pos())
 				}
 			}
@@ -198,8 +195,7 @@ func (c *checker) checkStream(r checkedRoute) {
 	}
 	for i, filter := range r.FilterSubjects {
 		if !overlapsAny(filter, stream.Subjects) {
-			at := c.place(r.part, "filter_subjects").items[i]
-			c.d.suggest(at, nearestSubject(filter, stream.Subjects), codeSubject, "a filter matches subjects of its stream, got %s; stream %s has %s",
+			c.d.suggest(c.item(r.part, "filter_subjects", i), nearestSubject(filter, stream.Subjects), codeSubject, "a filter matches subjects of its stream, got %s; stream %s has %s",
 				quote(filter), r.Stream, strings.Join(stream.Subjects, ", "))
 		}
 	}
@@ -247,7 +243,7 @@ func (c *checker) checkWorkQueues() {
 			}
 			for j, filter := range r.FilterSubjects {
 				if overlapsAny(filter, other.FilterSubjects) {
-					c.d.problem(c.place(r.part, "filter_subjects").items[j], codeOverlap,
+					c.d.problem(c.item(r.part, "filter_subjects", j), codeOverlap,
 						"in a work-queue stream a subject has one route, got %s, which %s takes at %s", quote(filter), quote(other.Name), other.n.get("filter_subjects").pos())
 				}
 			}

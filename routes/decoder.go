@@ -14,7 +14,7 @@ type decoder struct {
 	problems []Problem
 	seen     map[string]bool // problems told already: a default is read once a route
 	bad      map[*node]bool  // nodes with a mistake, which later checks pass over
-	prefix   string          // of the path: routes[2] "billing"
+	prefix   string          // of the path: routes[2] "billing":
 	path     []string
 	partial  bool // reading defaults:, where nothing is required
 	uses     []use
@@ -59,14 +59,7 @@ func (d *decoder) fileProblem(src *source, line, column int, code, format string
 func (d *decoder) add(n *node, p Problem) {
 	relative := joinPath(d.path)
 	p.Pos = n.pos()
-	p.Path = d.prefix
-	switch {
-	case relative == "":
-	case d.prefix == "":
-		p.Path = relative
-	default:
-		p.Path += ": " + relative
-	}
+	p.Path = strings.TrimRight(d.prefix+relative, ":. ")
 	told := fmt.Sprint(p.Pos, relative, p.Message)
 	if d.seen[told] {
 		d.bad[n] = d.bad[n] || !p.Warning
@@ -94,12 +87,12 @@ func joinPath(path []string) string {
 	return b.String()
 }
 
+// missing records a key of the mapping n that is not there, or null.
 func (d *decoder) missing(n *node, k *keyShape) {
-	message := "this key is required"
-	if k.example != "" {
-		message += ", for example " + k.example
+	if null := n.get(k.name); null != nil {
+		n = null
 	}
-	d.problem(n, codeMissingKey, "%s", message)
+	d.problem(n, codeMissingKey, "this key is required, for example %s", k.example)
 }
 
 // isMapping says whether n is a mapping, and records it when it is not.

@@ -1,16 +1,17 @@
 package routes
 
 import (
+	"regexp"
 	"time"
 )
 
+// Bounds that no sensible file reaches.
 const (
-	nameForm     = `^[a-z0-9][a-z0-9_-]{0,62}$`
-	jsNameForm   = `^[^\s.*>/\\]{1,255}$`
-	subjectForm  = `^[^\s.]+(\.[^\s.]+)*$`
 	longest      = 3650 * day
 	largestCount = 1_000_000
 )
+
+var nameForm = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)
 
 func streamKind() kind[Stream] {
 	return object(nil,

@@ -57,11 +57,15 @@ func version() kind[int] {
 	return kind[int]{
 		&shape{word: "1", json: is(jsonSchema{Enum: []any{1}})},
 		func(d *decoder, n *node) (int, bool) {
-			if n.tag != "!!int" || n.text != "1" {
+			switch {
+			case n.quoted && n.text == "1":
+				d.problem(n, codeVersion, "the version of this form of file is 1, without quotes, got %s", n.show())
+			case n.tag != "!!int" || n.text != "1":
 				d.suggest(n, "1", codeVersion, "the version of this form of file is 1, got %s", n.show())
-				return 0, false
+			default:
+				return 1, true
 			}
-			return 1, true
+			return 0, false
 		},
 	}
 }
@@ -79,7 +83,7 @@ func nodes(s *shape) kind[[]*node] { return listOf(whole(s), 0, maxNodes) }
 // part is one stream or route, with its place in its file.
 type part struct {
 	n      *node
-	prefix string // of the path: routes[2] "billing"
+	prefix string // of the path: routes[2] "billing":
 }
 
 func parts(key string, nodes []*node) []part {
@@ -89,6 +93,7 @@ func parts(key string, nodes []*node) []part {
 		if name := n.get("name"); name != nil && name.kind == scalar && !name.null() && !name.empty() {
 			list[i].prefix += " " + quote(name.text)
 		}
+		list[i].prefix += ": "
 	}
 	return list
 }
@@ -182,14 +187,14 @@ func (d *decoder) base(route kind[Route], deadLetter, defaults *node) *node {
 	if defaults == nil {
 		return base
 	}
-	leave := d.enter("defaults")
-	defer leave()
+	d.prefix, d.partial = "defaults.", true
 	if name := defaults.keyNode("name"); name != nil {
+		leave := d.enter("name")
 		d.problem(name, codeUnknownKey, "every route has a name of its own")
+		leave()
 	}
-	d.partial = true
 	route.read(d, defaults)
-	d.partial = false
+	d.prefix, d.partial = "", false
 	return merge(route.shape, base, defaults)
 }
 

@@ -2,13 +2,14 @@ package routes
 
 import (
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 )
 
-const (
-	headerNameForm   = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$" // token of RFC 9110, section 5.6.2
-	headerPrefixForm = "^[!#$%&'+.^_`|~0-9A-Za-z-]*\\*?$"
+var (
+	headerNameForm   = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$") // token of RFC 9110, section 5.6.2
+	headerPrefixForm = regexp.MustCompile("^[!#$%&'+.^_`|~0-9A-Za-z-]*\\*?$")
 )
 
 // headersKind is a mapping of header names to values.
@@ -61,7 +62,7 @@ func (d *decoder) headerName(n *node, name string, value *node) bool {
 	default:
 		return true
 	}
-	if value != nil {
+	if value != nil && lower == "authorization" {
 		n.src.masked[value.line] = value.column
 	}
 	d.problem(n, codeReserved, "%s, got %s", rule, quote(name))

@@ -29,15 +29,17 @@ func (d *decoder) stringText(n *node, want string) (string, bool) {
 	if !ok {
 		return "", false
 	}
-	if !expanded && !n.quoted && !n.block && (n.tag != "!!str" && n.tag != "!!timestamp" || yamlBool(n.text)) {
-		d.suggest(n, strconv.Quote(n.text), codeType, "%s, in quotes where YAML reads a number or a truth value, got %s", want, n.text)
-		return "", false
-	}
-	if text == "" {
+	switch {
+	case !expanded && !n.quoted && !n.block && (n.tag != "!!str" && n.tag != "!!timestamp" || yamlBool(n.text)):
+		d.suggest(n, "'"+n.text+"'", codeType, "a text stands in quotes where YAML reads a number or a truth value, got %s", n.text)
+	case n.block && text == "":
+		d.problem(n, codeNoValue, "a value that begins with > or | stands in quotes, got an empty block of text")
+	case text == "":
 		d.problem(n, codeNoValue, "%s, got an empty text", want)
-		return "", false
+	default:
+		return text, true
 	}
-	return text, true
+	return "", false
 }
 
 // yamlBool says whether older YAML readers take the word for a truth value.
@@ -58,12 +60,11 @@ func str(want string) kind[string] {
 }
 
 // pattern is a text of a form.
-func pattern(code, want, form string) kind[string] {
-	re := regexp.MustCompile(form)
+func pattern(code, want string, form *regexp.Regexp) kind[string] {
 	k := str(want)
-	k.shape.json = is(jsonSchema{Type: "string", Pattern: orExpansion(form)})
+	k.shape.json = is(jsonSchema{Type: "string", Pattern: orExpansion(form.String())})
 	return checked(k, func(d *decoder, n *node, s string) bool {
-		if !re.MatchString(s) {
+		if !form.MatchString(s) {
 			d.problem(n, code, "%s, got %s", want, n.show())
 			return false
 		}
@@ -90,7 +91,7 @@ func word[V ~string](words ...V) kind[V] {
 	return kind[V]{
 		&shape{word: strings.Join(names, " | "), json: isOrExpansion(jsonSchema{Type: "string", Enum: enum})},
 		func(d *decoder, n *node) (V, bool) {
-			text, ok := d.stringText(n, want)
+			text, _, ok := d.scalarText(n, want)
 			if !ok {
 				return "", false
 			}
@@ -115,14 +116,17 @@ func boolean() kind[bool] {
 			if expanded && (text == "true" || text == "false") || n.tag == "!!bool" {
 				return strings.EqualFold(text, "true"), true
 			}
-			suggestion := ""
+			want, suggestion := "true or false", ""
+			if n.quoted {
+				want += ", without quotes"
+			}
 			switch strings.ToLower(text) {
 			case "yes", "on", "y", "1", "true":
 				suggestion = "true"
 			case "no", "off", "n", "0", "false":
 				suggestion = "false"
 			}
-			d.suggest(n, suggestion, codeType, "true or false, got %s", n.show())
+			d.suggest(n, suggestion, codeType, "%s, got %s", want, n.show())
 			return false, false
 		},
 	}
@@ -139,8 +143,7 @@ func integer[V int | int64 | uint64](least, most int64) kind[V] {
 			if !ok {
 				return 0, false
 			}
-			if !integerText.MatchString(text) || !expanded && n.tag == "!!str" {
-				d.suggest(n, plainInteger(text), codeNumber, "%s, got %s", want, n.show())
+			if !d.isNumber(n, text, want, expanded, integerText) {
 				return 0, false
 			}
 			v, err := strconv.ParseInt(text, 10, 64)
@@ -151,6 +154,19 @@ func integer[V int | int64 | uint64](least, most int64) kind[V] {
 			return V(v), true
 		},
 	}
+}
+
+// isNumber says whether the text has the form of a number, and records it when not.
+func (d *decoder) isNumber(n *node, text, want string, expanded bool, form *regexp.Regexp) bool {
+	switch {
+	case !form.MatchString(text):
+		d.suggest(n, plainInteger(text), codeNumber, "%s, got %s", want, n.show())
+	case n.quoted && !expanded:
+		d.problem(n, codeNumber, "%s, without quotes, got %s", want, n.show())
+	default:
+		return true
+	}
+	return false
 }
 
 // plainInteger is the number that was likely meant: 010 is 10, 1_000 is 1000.
@@ -164,7 +180,7 @@ func plainInteger(text string) string {
 
 // number is a number from least to most.
 func number(least, most float64) kind[float64] {
-	want := fmt.Sprintf("a number from %v to %v", least, most)
+	want := fmt.Sprintf("a number from %s to %s", strconv.FormatFloat(least, 'f', -1, 64), strconv.FormatFloat(most, 'f', -1, 64))
 	return kind[float64]{
 		&shape{word: "number", json: isOrExpansion(jsonSchema{Type: "number", Minimum: &least, Maximum: &most})},
 		func(d *decoder, n *node) (float64, bool) {
@@ -172,8 +188,7 @@ func number(least, most float64) kind[float64] {
 			if !ok {
 				return 0, false
 			}
-			if !numberText.MatchString(text) || !expanded && n.tag == "!!str" {
-				d.suggest(n, plainInteger(text), codeNumber, "%s, got %s", want, n.show())
+			if !d.isNumber(n, text, want, expanded, numberText) {
 				return 0, false
 			}
 			v, err := strconv.ParseFloat(text, 64)
@@ -189,20 +204,19 @@ func number(least, most float64) kind[float64] {
 const day = 24 * time.Hour
 
 // durationForm is Go's durations with a day before them; the schema has it too.
-const durationForm = `^([0-9]+(\.[0-9]+)?(d|h|m|s|ms|us|µs|ns))+$`
+var durationForm = regexp.MustCompile(`^([0-9]+(\.[0-9]+)?(d|h|m|s|ms|us|µs|ns))+$`)
 
 // duration is a time span from least to most. unit is proposed for a bare number.
 func duration(least, most time.Duration, unit string) kind[time.Duration] {
 	const want = "a duration such as 500ms, 30s, 5m, 12h or 7d"
-	re := regexp.MustCompile(durationForm)
 	return kind[time.Duration]{
-		&shape{word: "duration", json: is(jsonSchema{AnyOf: []*jsonSchema{{Type: "string", Pattern: orExpansion(durationForm)}, {Enum: []any{0}}}})},
+		&shape{word: "duration", json: is(jsonSchema{AnyOf: []*jsonSchema{{Type: "string", Pattern: orExpansion(durationForm.String())}, {Enum: []any{0}}}})},
 		func(d *decoder, n *node) (time.Duration, bool) {
 			text, expanded, ok := d.scalarText(n, want)
 			if !ok {
 				return 0, false
 			}
-			if text != "0" && (!expanded && n.tag != "!!str" || !re.MatchString(text)) {
+			if text != "0" && (!expanded && n.tag != "!!str" || !durationForm.MatchString(text)) {
 				d.suggest(n, durationFix(text, unit), codeDuration, "%s, got %s", want, n.show())
 				return 0, false
 			}
@@ -235,9 +249,11 @@ func parseDuration(text string) (time.Duration, bool) {
 	return total + v, err == nil && total+v >= total
 }
 
+var durationTry = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?) *([a-zA-Z]*)$`)
+
 // durationFix is the duration that was likely meant.
 func durationFix(text, unit string) string {
-	m := regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?) *([a-zA-Z]*)$`).FindStringSubmatch(text)
+	m := durationTry.FindStringSubmatch(text)
 	if m == nil {
 		return ""
 	}

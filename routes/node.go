@@ -100,6 +100,14 @@ func (n *node) empty() bool {
 	return n.kind == scalar && n.tag == "!!null" && n.text == "" && !n.quoted
 }
 
+// all are the pairs of a mapping; none of nil.
+func (n *node) all() []pair {
+	if n == nil {
+		return nil
+	}
+	return n.pairs
+}
+
 // count is the number of values in the tree.
 func (n *node) count() int {
 	count := 1

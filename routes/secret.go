@@ -112,15 +112,15 @@ func secretKind() kind[Secret] {
 	}}
 }
 
+var envForm = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
 // envName is the name of an environment variable. What is no name may be the secret
 // itself and is not shown.
 func envName() kind[string] {
-	const form = `^[A-Za-z_][A-Za-z0-9_]*$`
-	re := regexp.MustCompile(form)
 	k := str("the name of an environment variable")
-	k.shape.json = is(jsonSchema{Type: "string", Pattern: orExpansion(form)})
+	k.shape.json = is(jsonSchema{Type: "string", Pattern: orExpansion(envForm.String())})
 	return checked(k, func(d *decoder, n *node, s string) bool {
-		if !re.MatchString(s) {
+		if !envForm.MatchString(s) {
 			n.src.masked[n.line] = n.column
 			d.problem(n, codeName, "the name of an environment variable is made of letters, digits and _")
 			return false

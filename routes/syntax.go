@@ -37,7 +37,7 @@ func separators(data []byte) int {
 // whether there was one.
 func (d *decoder) encodingProblem(src *source, data []byte) bool {
 	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
-		d.fileProblem(src, 1, 1, codeEncoding, "a routes file is saved as UTF-8, got UTF-16")
+		d.fileProblem(src, 0, 0, codeEncoding, "a routes file is saved as UTF-8, got UTF-16")
 		return true
 	}
 	for i, text := range src.lines {
@@ -63,13 +63,18 @@ func splitLines(text string) []string {
 	return strings.Split(strings.NewReplacer("\r\n", "\n", "\r", "\n", "\u0085", "\n", "\u2028", "\n", "\u2029", "\n").Replace(text), "\n")
 }
 
+const (
+	neighbours = "a key stands at the indentation of its neighbours"
+	noTab      = "indentation is made of spaces, got a tab"
+)
+
 // syntaxRules say in plain words what the YAML library complains of.
 var syntaxRules = []struct{ library, rule string }{
-	{"found a tab character that violates indentation", "indentation is made of spaces, got a tab"},
+	{"found a tab character that violates indentation", noTab},
 	{"did not find expected alphabetic or numeric character", "a value that begins with * or & stands in quotes"},
 	{"found character that cannot start any token", "a value that begins with %s stands in quotes"},
-	{"mapping values are not allowed in this context", "a key stands at the indentation of its neighbours, and a value with a colon and a space in it stands in quotes"},
-	{"did not find expected key", "a key stands at the indentation of its neighbours, and nothing follows a value that is closed"},
+	{"mapping values are not allowed in this context", neighbours},
+	{"did not find expected key", neighbours},
 	{"did not find expected '-' indicator", "a list item begins with - at the indentation of its neighbours"},
 	{"did not find expected ',' or ']'", "a [ is closed by ], with commas between the items"},
 	{"did not find expected ',' or '}'", "a { is closed by }, with commas between the keys; a value with { or } in it, such as ${NAME}, stands in quotes"},
@@ -101,16 +106,21 @@ func (d *decoder) syntaxProblem(src *source, data []byte, failure error) {
 			continue
 		}
 		rule, code := s.rule, codeSyntax
+		before, at := aroundColumn(src, line, column)
 		switch {
 		case strings.HasPrefix(reason, "exceeded"):
 			code = codeLimit
-		case strings.Contains(rule, "%s"):
-			if got := charAt(src, line, column); got == "\t" {
-				rule = syntaxRules[0].rule
-			} else {
-				rule = strings.ReplaceAll(rule, "%s", got)
+		case at == "\t":
+			rule = noTab
+		case rule == neighbours && strings.Contains(before, ": "):
+			rule = "nothing follows a closing quote or bracket; quotes inside a value are of the other sort"
+			if strings.HasPrefix(reason, "mapping") {
+				rule = "a value with a colon and a space in it stands in quotes"
 			}
+		case rule == neighbours:
+			column = firstColumn(src, line)
 		}
+		rule = strings.ReplaceAll(rule, "%s", at)
 		d.fileProblem(src, line, column, code, "%s", rule)
 		return
 	}
@@ -145,16 +155,19 @@ func locate(src *source, data []byte, failure string) (line, column int) {
 		column = openBracket(runes, '[', ']', column)
 	case strings.Contains(failure, "or '}'"):
 		column = openBracket(runes, '{', '}', column)
-	case strings.Contains(failure, "expected key"), strings.Contains(failure, "indicator"), strings.Contains(failure, "expected ':'"):
+	case strings.Contains(failure, "indicator"), strings.Contains(failure, "expected ':'"):
 	default:
-		column = max(column, sort.Search(len(runes), func(i int) bool { return fails(src.lines[:found], string(runes[:i])) }))
+		if end := sort.Search(len(runes)+1, func(i int) bool { return fails(src.lines[:found], string(runes[:i])) }); end <= len(runes) {
+			column = max(column, end)
+		}
 	}
 	return line, column
 }
 
-// openBracket is the column of the last bracket of a line that is not closed in it.
+// openBracket is the column of the last bracket of a line that is not closed in it,
+// or of its last bracket.
 func openBracket(line []rune, opening, closing rune, otherwise int) int {
-	closed := 0
+	closed, last := 0, otherwise
 	for i := len(line) - 1; i >= 0; i-- {
 		switch line[i] {
 		case closing:
@@ -164,9 +177,10 @@ func openBracket(line []rune, opening, closing rune, otherwise int) int {
 				return i + 1
 			}
 			closed--
+			last = i + 1
 		}
 	}
-	return otherwise
+	return last
 }
 
 // firstColumn is where the text of a line begins.
@@ -178,13 +192,16 @@ func firstColumn(src *source, line int) int {
 	return 1 + len(text) - len(strings.TrimLeft(text, " \t"))
 }
 
-func charAt(src *source, line, column int) string {
-	if line <= len(src.lines) {
-		if runes := []rune(src.lines[line-1]); column <= len(runes) {
-			return string(runes[column-1])
-		}
+// aroundColumn is what stands in a line before the column, and at it.
+func aroundColumn(src *source, line, column int) (before, at string) {
+	if line > len(src.lines) {
+		return "", ""
 	}
-	return "it"
+	runes := []rune(src.lines[line-1])
+	if column > len(runes) {
+		return string(runes), ""
+	}
+	return string(runes[:column-1]), string(runes[column-1])
 }
 
 // findText is the place of a text in the file, or the line given.

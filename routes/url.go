@@ -20,7 +20,7 @@ func proxyURL() kind[string] { return urlKind("a URL such as http://proxy.intern
 func urlKind(want, otherPlace string) kind[string] {
 	k := str(want)
 	return kind[string]{
-		&shape{word: "URL", json: is(jsonSchema{Type: "string", Pattern: orExpansion(`^[Hh][Tt][Tt][Pp][Ss]?://[^\s@/?#]+([/?][^\s#]*)?$`)})},
+		&shape{word: "URL", json: is(jsonSchema{Type: "string", Pattern: orExpansion(urlForm.String())})},
 		func(d *decoder, n *node) (string, bool) {
 			text, ok := k.read(d, n)
 			if !ok {
@@ -55,7 +55,7 @@ func hasCredentials(text string) bool {
 
 // urlRule is the rule that a URL breaks, or "", and what to write instead.
 func urlRule(text string) (rule, suggestion string) {
-	if i := strings.IndexFunc(text, unicode.IsSpace); i >= 0 {
+	if strings.ContainsFunc(text, unicode.IsSpace) {
 		return "a URL holds no spaces", ""
 	}
 	scheme, _, found := strings.Cut(text, "://")
@@ -67,7 +67,7 @@ func urlRule(text string) (rule, suggestion string) {
 	case !strings.EqualFold(scheme, "http") && !strings.EqualFold(scheme, "https"):
 		return "a URL begins with https:// or http://", ""
 	case strings.Contains(text, "#"):
-		return "a URL holds no fragment, the part from # on, since it is never sent", text[:strings.Index(text, "#")]
+		return "a URL holds no fragment, the part from # on, since it is never sent", text[:strings.IndexByte(text, '#')]
 	}
 	u, err := url.Parse(text)
 	if err != nil {
@@ -85,6 +85,7 @@ func urlRule(text string) (rule, suggestion string) {
 }
 
 var (
+	urlForm    = regexp.MustCompile(`^[Hh][Tt][Tt][Pp][Ss]?://[^\s@/?#]+([/?][^\s#]*)?$`)
 	hostForm   = regexp.MustCompile(`^([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?$`)
 	numberForm = regexp.MustCompile(`^(0[xX][0-9a-fA-F]*|[0-9]+)$`)
 )
@@ -98,7 +99,7 @@ func hostRule(host string) (rule, suggestion string) {
 	}
 	labels := strings.Split(strings.TrimSuffix(host, "."), ".")
 	switch {
-	case strings.IndexFunc(host, func(r rune) bool { return r > unicode.MaxASCII }) >= 0:
+	case strings.ContainsFunc(host, func(r rune) bool { return r > unicode.MaxASCII }):
 		return "a host is written in ASCII, an international name as xn--…", ""
 	case numberForm.MatchString(labels[len(labels)-1]):
 		return "an IPv4 address is four decimal numbers from 0 to 255, without leading zeros", ""

@@ -8,9 +8,21 @@ import (
 	"strings"
 )
 
+var (
+	jsNameForm  = regexp.MustCompile(`^[^\s.*>/\\]+$`)
+	subjectForm = regexp.MustCompile(`^[^\s.]+(\.[^\s.]+)*$`)
+)
+
 // jsName is the name of a stream, consumer or group, in JetStream's rules.
 func jsName(what string) kind[string] {
-	return pattern(codeName, "the name of a "+what+" without spaces and . * > / \\", jsNameForm)
+	k := pattern(codeName, "the name of a "+what+" without spaces and . * > / \\", jsNameForm)
+	return checked(k, func(d *decoder, n *node, s string) bool {
+		const most = 255 // of nats-server
+		if len(s) > most {
+			d.problem(n, codeName, "a name of at most %d bytes, got %d", most, len(s))
+		}
+		return len(s) <= most
+	})
 }
 
 // subjectFilter is a subject that may hold wildcards.
@@ -25,7 +37,26 @@ func literalSubject() kind[string] {
 
 // deadLetterPrefix is the first part of a subject.
 func deadLetterPrefix() kind[string] {
-	return subjectText("the first part of a subject such as dlq", false)
+	k := subjectText("the first part of a subject such as dlq", false)
+	return checked(k, func(d *decoder, n *node, s string) bool {
+		owner := reservedFor(s)
+		if owner != "" {
+			d.problem(n, codeReserved, "subjects of %s hold no dead letters, got %s", owner, n.show())
+		}
+		return owner == ""
+	})
+}
+
+// reservedFor names who uses the subjects that begin like this one; "" is nobody.
+func reservedFor(subject string) string {
+	first, _, _ := strings.Cut(subject, ".")
+	switch {
+	case strings.HasPrefix(first, "$"), strings.HasPrefix(first, "_INBOX"):
+		return "the NATS server"
+	case first == "relay":
+		return "relay itself"
+	}
+	return ""
 }
 
 func subjectText(want string, wildcards bool) kind[string] {
@@ -71,11 +102,11 @@ func filterExpression() kind[string] {
 }
 
 // mapOf is a mapping with keys of a form.
-func mapOf[V, M any](value kind[V], keyForm string, read func(d *decoder, n *node) (M, bool)) kind[M] {
+func mapOf[V, M any](value kind[V], keyForm *regexp.Regexp, read func(d *decoder, n *node) (M, bool)) kind[M] {
 	s := &shape{word: "mapping", values: value.shape, json: func() *jsonSchema {
 		return &jsonSchema{
 			Type:                 "object",
-			PatternProperties:    map[string]*jsonSchema{keyForm: orNull(value.shape.json())},
+			PatternProperties:    map[string]*jsonSchema{keyForm.String(): orNull(value.shape.json())},
 			AdditionalProperties: false,
 		}
 	}}
@@ -143,9 +174,7 @@ func cidr() kind[string] {
 	})
 }
 
-const statusForm = `^([1-5][0-9][0-9])(?:-([1-5][0-9][0-9]))?$|^([1-5])xx$`
-
-var statusPattern = regexp.MustCompile(statusForm)
+var statusForm = regexp.MustCompile(`^([1-5][0-9][0-9])(?:-([1-5][0-9][0-9]))?$|^([1-5])xx$`)
 
 // statusKind is a mapping of status patterns to verdicts.
 func statusKind() kind[StatusRules] {
@@ -167,9 +196,13 @@ func statusKind() kind[StatusRules] {
 }
 
 func (d *decoder) statusRule(key *node) (StatusRule, bool) {
-	m := statusPattern.FindStringSubmatch(key.text)
+	m := statusForm.FindStringSubmatch(key.text)
 	if m == nil {
-		d.problem(key, codeStatus, "a status such as 404, a range such as 200-204 or a class such as 5xx, got %s", key.show())
+		suggestion := ""
+		if lower := strings.ToLower(key.text); statusForm.MatchString(lower) {
+			suggestion = lower
+		}
+		d.suggest(key, suggestion, codeStatus, "a status such as 404, a range such as 200-204 or a class such as 5xx, got %s", key.show())
 		return StatusRule{}, false
 	}
 	rule := StatusRule{Pattern: key.text}
@@ -183,25 +216,32 @@ func (d *decoder) statusRule(key *node) (StatusRule, bool) {
 		if m[2] != "" {
 			rule.To, _ = strconv.Atoi(m[2])
 		}
+		if rule.From > rule.To {
+			d.suggest(key, m[2]+"-"+m[1], codeStatus, "a range runs from the lower status to the higher, got %s", key.show())
+			return StatusRule{}, false
+		}
 	}
 	return rule, true
 }
 
+var (
+	sizeForm = regexp.MustCompile(`^([1-9][0-9]*)([KMGT])iB$`)
+	sizeTry  = regexp.MustCompile(`^([1-9][0-9]*) *([kKmMgGtT])(i?[bB])?$`)
+)
+
 // size is a number of bytes.
 func size() kind[int64] {
 	want := "a number of bytes such as 1048576, 512MiB or 10GiB"
-	form := `^[1-9][0-9]*(KiB|MiB|GiB|TiB)$`
-	re := regexp.MustCompile(`^([1-9][0-9]*)([KMGT])iB$`)
 	least := 0.0
 	return kind[int64]{
-		&shape{word: "size", json: is(jsonSchema{AnyOf: []*jsonSchema{{Type: "integer", Minimum: &least}, {Type: "string", Pattern: orExpansion(form)}}})},
+		&shape{word: "size", json: is(jsonSchema{AnyOf: []*jsonSchema{{Type: "integer", Minimum: &least}, {Type: "string", Pattern: orExpansion(sizeForm.String())}}})},
 		func(d *decoder, n *node) (int64, bool) {
 			text, _, ok := d.scalarText(n, want)
 			if !ok {
 				return 0, false
 			}
 			digits, shift := text, 0
-			if m := re.FindStringSubmatch(text); m != nil {
+			if m := sizeForm.FindStringSubmatch(text); m != nil {
 				digits, shift = m[1], 10*(1+strings.Index("KMGT", m[2]))
 			}
 			v, err := strconv.ParseInt(digits, 10, 64)
@@ -220,7 +260,7 @@ func size() kind[int64] {
 
 // sizeFix turns 10GB, 10G and 10gb into 10GiB.
 func sizeFix(text string) string {
-	m := regexp.MustCompile(`^([1-9][0-9]*) *([kKmMgGtT])(i?[bB])?$`).FindStringSubmatch(text)
+	m := sizeTry.FindStringSubmatch(text)
 	if m == nil {
 		return ""
 	}
