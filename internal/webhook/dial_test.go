@@ -165,7 +165,7 @@ func TestSendDialTimeout(t *testing.T) {
 	for full := false; !full; {
 		c, err := net.DialTimeout("tcp", address, short)
 		if full = err != nil; !full {
-			defer c.Close() //nolint:revive // two at most
+			defer c.Close() // two at most
 		}
 	}
 	r := route("http://" + address)

@@ -16,6 +16,7 @@ import (
 // guard judges the addresses that a route's connections go to.
 type guard struct {
 	strict    *ssrf.Guardian // nil in internal mode
+	never     []netip.Prefix
 	allow     []netip.Prefix
 	forbidden []netip.AddrPort
 }
@@ -36,7 +37,7 @@ func isBlocked(err error) bool {
 }
 
 func newGuard(e routes.Egress, forbidden []netip.AddrPort) (*guard, error) {
-	g := &guard{}
+	g := &guard{never: neverNetworks()}
 	switch e.Mode {
 	case routes.EgressStrict:
 		g.strict = ssrf.New(ssrf.WithAnyPort())
@@ -65,14 +66,13 @@ func (g *guard) control(_, address string, _ syscall.RawConn) error {
 	return g.check(addr)
 }
 
-// checkHost refuses at once a URL whose host is an address that is not allowed. It is
-// all that can be judged of a target that a proxy connects to.
+// checkHost refuses a URL whose host is an address that is not allowed, when a proxy
+// will connect to it: then the proxy's is the only address that is dialed from here.
 func (g *guard) checkHost(target, proxy *url.URL) error {
-	ip, err := netip.ParseAddr(target.Hostname())
-	if err != nil || proxy == nil {
-		return nil
+	if ip, err := netip.ParseAddr(target.Hostname()); err == nil && proxy != nil {
+		return g.check(netip.AddrPortFrom(ip, 0))
 	}
-	return g.check(netip.AddrPortFrom(ip, 0))
+	return nil
 }
 
 func (g *guard) check(addr netip.AddrPort) error {
@@ -93,7 +93,7 @@ func (g *guard) check(addr netip.AddrPort) error {
 func (g *guard) verdict(addr netip.AddrPort) string {
 	ip := addr.Addr()
 	switch {
-	case isNever(ip):
+	case contains(g.never, ip):
 		return "no webhook may reach link-local, metadata, unspecified, multicast and reserved addresses"
 	case g.strict == nil:
 		return ""
@@ -107,38 +107,37 @@ func (g *guard) verdict(addr netip.AddrPort) string {
 	case slices.Contains(g.forbidden, netip.AddrPortFrom(netip.IPv4Unspecified(), addr.Port())),
 		slices.Contains(g.forbidden, netip.AddrPortFrom(netip.IPv6Unspecified(), addr.Port())):
 		return "its port is one of relay's own"
-	case slices.ContainsFunc(g.allow, func(p netip.Prefix) bool { return p.Contains(ip) }):
+	case contains(g.allow, ip):
 		return ""
 	default:
 		return "webhook.egress is strict and the address is not public; webhook.egress.allow can name its network"
 	}
 }
 
-// never are addresses that no webhook is at: those that a machine's own network or its
-// cloud answers on (metadata services give credentials away), and those that are no
-// address of one host.
-var never = prefixes(
-	"0.0.0.0/8", "::/128", // unspecified
-	"169.254.0.0/16", "fe80::/10", // link-local, most metadata services among them
-	"224.0.0.0/4", "ff00::/8", // multicast
-	"240.0.0.0/4",        // reserved, and broadcast
-	"fd00:ec2::/32",      // AWS: metadata, DNS, credentials of pods
-	"fd20:ce::/32",       // Google Cloud
-	"fd00:c1::/32",       // Oracle Cloud
-	"fd00:42::42/128",    // Scaleway
-	"100.100.100.200/32", // Alibaba Cloud
-	"192.0.0.192/32",     // Oracle Cloud, older
-	"168.63.129.16/32",   // Azure's host, a public address answered inside
-)
-
-func isNever(ip netip.Addr) bool {
-	return slices.ContainsFunc(never, func(p netip.Prefix) bool { return p.Contains(ip) })
-}
-
-func prefixes(cidrs ...string) []netip.Prefix {
+// neverNetworks are those that no webhook is in: what a machine's own network or its
+// cloud answers on (metadata services give credentials away), and what is no address
+// of one host.
+func neverNetworks() []netip.Prefix {
+	cidrs := []string{
+		"0.0.0.0/8", "::/128", // unspecified
+		"169.254.0.0/16", "fe80::/10", // link-local, most metadata services among them
+		"224.0.0.0/4", "ff00::/8", // multicast
+		"240.0.0.0/4",        // reserved, and broadcast
+		"fd00:ec2::/32",      // AWS: metadata, DNS, credentials of pods
+		"fd20:ce::/32",       // Google Cloud
+		"fd00:c1::/32",       // Oracle Cloud
+		"fd00:42::42/128",    // Scaleway
+		"100.100.100.200/32", // Alibaba Cloud
+		"192.0.0.192/32",     // Oracle Cloud, older
+		"168.63.129.16/32",   // Azure's host, a public address answered inside
+	}
 	list := make([]netip.Prefix, len(cidrs))
 	for i, c := range cidrs {
 		list[i] = netip.MustParsePrefix(c)
 	}
 	return list
+}
+
+func contains(list []netip.Prefix, ip netip.Addr) bool {
+	return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(ip) })
 }

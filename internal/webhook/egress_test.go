@@ -62,7 +62,7 @@ func TestGuardHostsWithCResolver(t *testing.T) {
 	if os.Getenv(cgoResolver) != "" {
 		return // this is that run
 	}
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestGuardHosts$", "-test.count=1") //nolint:gosec // this test itself
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestGuardHosts$", "-test.count=1")
 	cmd.Env = append(os.Environ(), cgoResolver+"=1", "GODEBUG=netdns=cgo")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)

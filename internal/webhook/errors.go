@@ -21,7 +21,7 @@ var errTimeout = errors.New("webhook.timeout has passed")
 func (s *Sender) explain(caller, ctx context.Context, p *progress, err error) *Error {
 	phase := p.phase()
 	switch {
-	case context.Cause(ctx) == errTimeout:
+	case errors.Is(context.Cause(ctx), errTimeout):
 		return s.timeout(phase, err)
 	case caller.Err() != nil:
 		return &Error{ClassCanceled, context.Cause(caller)}

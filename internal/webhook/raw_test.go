@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"relay/internal/testkit"
 	"relay/internal/webhook"
 )
 
@@ -67,7 +68,7 @@ func (p peer) drip(s string) {
 // flood writes s again and again until nobody reads it.
 func (p peer) flood(s string) {
 	s = strings.Repeat(s, 1+1000/len(s))
-	for p.say(s) { //nolint:revive // the condition is the work
+	for p.say(s) {
 	}
 }
 
@@ -85,42 +86,10 @@ func (p peer) reset() {
 // rawReceiver serves TCP: handle has each connection until it returns.
 func rawReceiver(t *testing.T, handle func(peer)) (url string) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var (
-		wg    sync.WaitGroup
-		mu    sync.Mutex
-		conns []net.Conn
-		done  = make(chan struct{})
-	)
-	wg.Go(func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			mu.Lock()
-			conns = append(conns, conn)
-			mu.Unlock()
-			wg.Go(func() {
-				defer conn.Close()
-				handle(peer{conn.(*net.TCPConn), bufio.NewReader(conn), done})
-			})
-		}
-	})
-	t.Cleanup(func() {
-		close(done)
-		_ = listener.Close()
-		mu.Lock()
-		for _, c := range conns {
-			_ = c.Close()
-		}
-		mu.Unlock()
-		wg.Wait()
-	})
-	return "http://" + listener.Addr().String()
+	done := make(chan struct{})
+	url = testkit.RawReceiver(t, func(c net.Conn) { handle(peer{c.(*net.TCPConn), bufio.NewReader(c), done}) })
+	t.Cleanup(func() { close(done) })
+	return url
 }
 
 // answering is a raw receiver's way to read one request and answer with what follows.
@@ -298,7 +267,7 @@ func TestSendKeepAliveRace(t *testing.T) {
 			var mu sync.Mutex
 			var seen []string
 			url := rawReceiver(t, func(p peer) {
-				for n := 0; n < 2; n++ {
+				for range 2 {
 					req, ok := p.request()
 					if !ok {
 						return

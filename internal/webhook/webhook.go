@@ -11,7 +11,6 @@ import (
 // Message is what is sent.
 type Message struct {
 	ID        string // webhook-id
-	Route     string
 	Subject   string
 	Stream    string
 	Sequence  uint64
@@ -71,8 +70,9 @@ func (e *Error) Error() string { return string(e.Class) + ": " + e.Err.Error() }
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// OurSide says that the attempt never reached the receiver for a reason that lies on
-// relay's side, so that it must not count against the message.
+// OurSide says that the attempt ended for a reason that lies on relay's side, so that
+// it must not count against the message. Only a canceled one can have reached the
+// receiver.
 func (e *Error) OurSide() bool {
 	switch e.Class {
 	case ClassBlocked, ClassAuth, ClassProxy, ClassCanceled:
