@@ -1,0 +1,297 @@
+package dlqstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	// projectorDurable is the projector's consumer on each of its streams. All relay
+	// processes share it.
+	projectorDurable = "relay-projector"
+	// projectorAckWait is after how long another process takes over what a dead one
+	// had fetched.
+	projectorAckWait = time.Minute
+
+	defaultBatchMessages = 500
+	batchBytes           = 8 << 20
+	// batchLinger is how long a batch waits to become full once it has begun.
+	batchLinger = 50 * time.Millisecond
+	idleWait    = 30 * time.Second
+	// projectTimeout ends a transaction with a database that hangs.
+	projectTimeout = 30 * time.Second
+	requestTimeout = 5 * time.Second
+	lagInterval    = 5 * time.Second
+	maxRetryWait   = 30 * time.Second
+)
+
+// ProjectorOptions are the settings of a Projector. JetStream and Store are required.
+type ProjectorOptions struct {
+	JetStream jetstream.JetStream
+	Store     Store
+	// Streams are the dead-letter streams. The attempts stream is always projected too.
+	Streams []string
+	// Logger tells when the projection stops and resumes. Nil: nothing is logged.
+	Logger *slog.Logger
+	// Metrics gets the gauge relay_projection_lag. Nil: there is no gauge.
+	Metrics prometheus.Registerer
+	// BatchMessages is how many messages go into one transaction at most. Defaults
+	// to 500.
+	BatchMessages int
+}
+
+// Projector carries dead letters and attempts from their streams into the Store. It
+// acks a message after the COMMIT that holds it; while the database is down nothing
+// is acked, and the streams keep what comes. Several processes share the work.
+type Projector struct {
+	js      jetstream.JetStream
+	store   Store
+	streams []string
+	log     *slog.Logger
+	lag     prometheus.Gauge
+	batch   int
+}
+
+// NewProjector makes a Projector; Run starts it.
+func NewProjector(o ProjectorOptions) (*Projector, error) {
+	if o.JetStream == nil || o.Store == nil {
+		return nil, errors.New("projector: JetStream and Store are required")
+	}
+	p := &Projector{
+		js: o.JetStream, store: o.Store, log: o.Logger, batch: o.BatchMessages,
+		lag: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "relay_projection_lag",
+			Help: "Dead letters and attempts in their streams that the database does not hold yet.",
+		}),
+	}
+	if p.log == nil {
+		p.log = slog.New(slog.DiscardHandler)
+	}
+	if p.batch <= 0 {
+		p.batch = defaultBatchMessages
+	}
+	p.streams = append(slices.Clone(o.Streams), AttemptsStream)
+	slices.Sort(p.streams)
+	p.streams = slices.Compact(p.streams)
+	if o.Metrics != nil {
+		if err := o.Metrics.Register(p.lag); err != nil {
+			return nil, fmt.Errorf("projector: %w", err)
+		}
+	}
+	return p, nil
+}
+
+// Run projects until ctx ends, and returns nil then. It waits for streams that are
+// not there yet.
+func (p *Projector) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, stream := range p.streams {
+		g.Go(func() error {
+			p.follow(ctx, stream)
+			return nil
+		})
+	}
+	g.Go(func() error {
+		p.watchLag(ctx)
+		return nil
+	})
+	return g.Wait()
+}
+
+// follow projects one stream until ctx ends. Each step that fails is tried again after
+// a growing wait; it is told once that the projection stopped, and that it resumed.
+func (p *Projector) follow(ctx context.Context, stream string) {
+	log := p.log.With("stream", stream)
+	wait := newRetryWait()
+	var consumer jetstream.Consumer
+	waiting := false
+	for busy := false; ctx.Err() == nil; {
+		var err error
+		if consumer == nil {
+			consumer, err = p.ensureConsumer(ctx, stream)
+		}
+		if err == nil {
+			busy, err = p.step(ctx, consumer, stream, busy)
+		}
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			if !waiting {
+				waiting = true
+				log.Warn("projection waits", "err", err)
+			}
+			consumer, busy = nil, false // it may have been deleted
+			sleep(ctx, wait.NextBackOff())
+		default:
+			if waiting {
+				waiting = false
+				log.Info("projection resumed")
+			}
+			wait.Reset()
+		}
+	}
+}
+
+func (p *Projector) ensureConsumer(ctx context.Context, stream string) (jetstream.Consumer, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	c, err := p.js.CreateOrUpdateConsumer(ctx, stream, jetstream.ConsumerConfig{
+		Durable:       projectorDurable,
+		Description:   "carries dead letters and attempts into relay's database",
+		AckPolicy:     jetstream.AckExplicitPolicy,
+		AckWait:       projectorAckWait,
+		MaxDeliver:    -1,
+		MaxAckPending: 8 * p.batch, // of all processes together
+		DeliverPolicy: jetstream.DeliverAllPolicy,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("create consumer %q on stream %q: %w", projectorDurable, stream, err)
+	}
+	return c, nil
+}
+
+// step projects one batch. Busy says that there was one, so that the next is asked for
+// at once; otherwise the step waits for a message first, of whatever size.
+func (p *Projector) step(ctx context.Context, c jetstream.Consumer, stream string, busy bool) (bool, error) {
+	var msgs []jetstream.Msg
+	if !busy {
+		waiting, cancel := context.WithTimeout(ctx, idleWait)
+		defer cancel()
+		first, err := fetch(c, 1, jetstream.FetchContext(waiting))
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = nil // an idle stream
+		}
+		if err != nil || len(first) == 0 {
+			return false, err
+		}
+		msgs = first
+	}
+	more, err := fetch(c, p.batch-len(msgs), jetstream.FetchMaxWait(batchLinger), jetstream.FetchMaxBytes(batchBytes))
+	msgs = append(msgs, more...)
+	if len(msgs) == 0 {
+		return false, err
+	}
+	// What came before an error of the fetch is projected all the same.
+	return true, errors.Join(p.project(ctx, stream, msgs), err)
+}
+
+func fetch(c jetstream.Consumer, n int, opts ...jetstream.FetchOpt) ([]jetstream.Msg, error) {
+	if n <= 0 {
+		return nil, nil
+	}
+	batch, err := c.Fetch(n, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("fetch: %w", err)
+	}
+	var msgs []jetstream.Msg
+	for m := range batch.Messages() {
+		msgs = append(msgs, m)
+	}
+	if err := batch.Error(); err != nil {
+		return msgs, fmt.Errorf("fetch: %w", err)
+	}
+	return msgs, nil
+}
+
+// project writes the messages and acks them after the COMMIT. When the database does
+// not take them they are given back at once, for whoever can.
+func (p *Projector) project(ctx context.Context, stream string, msgs []jetstream.Msg) error {
+	writing, cancel := context.WithTimeout(ctx, projectTimeout)
+	defer cancel()
+	err := p.store.Project(writing, decodeBatch(stream, msgs))
+	for _, m := range msgs {
+		if err != nil {
+			_ = m.Nak() // else it comes again after AckWait
+		} else {
+			_ = m.Ack() // a lost ack brings it again, which changes nothing
+		}
+	}
+	return err
+}
+
+func decodeBatch(stream string, msgs []jetstream.Msg) Batch {
+	var b Batch
+	for _, m := range msgs {
+		if err := b.decode(stream, m); err != nil {
+			u := Unreadable{Stream: stream, Subject: m.Subject(), Headers: m.Headers(), Data: m.Data(), Reason: err.Error()}
+			if meta, err := m.Metadata(); err == nil {
+				u.Sequence = meta.Sequence.Stream
+			}
+			b.Unreadable = append(b.Unreadable, u)
+		}
+	}
+	return b
+}
+
+func (b *Batch) decode(stream string, m jetstream.Msg) error {
+	if stream == AttemptsStream {
+		a, err := DecodeAttempt(m.Data())
+		if err == nil {
+			b.Attempts = append(b.Attempts, a)
+		}
+		return err
+	}
+	r, err := Decode(m.Headers(), m.Data())
+	if err == nil {
+		b.DeadLetters = append(b.DeadLetters, r)
+	}
+	return err
+}
+
+// watchLag keeps the gauge near the sum of what the consumers have before them. A
+// consumer that cannot be asked keeps its last figure.
+func (p *Projector) watchLag(ctx context.Context) {
+	pending := map[string]float64{}
+	for ctx.Err() == nil {
+		sum := 0.0
+		for _, stream := range p.streams {
+			if n, err := p.pending(ctx, stream); err == nil {
+				pending[stream] = n
+			}
+			sum += pending[stream]
+		}
+		p.lag.Set(sum)
+		sleep(ctx, lagInterval)
+	}
+}
+
+func (p *Projector) pending(ctx context.Context, stream string) (float64, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	c, err := p.js.Consumer(ctx, stream, projectorDurable)
+	if err != nil {
+		return 0, err
+	}
+	info := c.CachedInfo()
+	return float64(info.NumPending) + float64(info.NumAckPending), nil
+}
+
+// newRetryWait is the wait between tries of the projector and the replayer.
+func newRetryWait() *backoff.ExponentialBackOff {
+	return backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(200*time.Millisecond),
+		backoff.WithMultiplier(2),
+		backoff.WithMaxInterval(maxRetryWait),
+		backoff.WithMaxElapsedTime(0), // for ever
+	)
+}
+
+// sleep waits, or returns early when ctx ends.
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,140 @@
+package dlqstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// replayPoll is how often replays that another process started, or that were
+	// started before a crash, are looked for.
+	replayPoll = 5 * time.Second
+	// replayBatch is how many replays are in memory at once.
+	replayBatch = 16
+)
+
+// ReplayerOptions are the settings of a Replayer. JetStream and Store are required.
+type ReplayerOptions struct {
+	JetStream jetstream.JetStream
+	Store     Store
+	// Logger tells when replays cannot be sent and when they can again. Nil: nothing
+	// is logged.
+	Logger *slog.Logger
+}
+
+// Replayer hands the replays that were started in the Store to the replay lane. The
+// table is its outbox: a replay stays pending until the lane holds it, and a second
+// hand-over is a duplicate that JetStream drops.
+type Replayer struct {
+	js    jetstream.JetStream
+	store Store
+	log   *slog.Logger
+	wake  chan struct{}
+}
+
+// NewReplayer makes a Replayer; Run starts it.
+func NewReplayer(o ReplayerOptions) (*Replayer, error) {
+	if o.JetStream == nil || o.Store == nil {
+		return nil, errors.New("replayer: JetStream and Store are required")
+	}
+	r := &Replayer{js: o.JetStream, store: o.Store, log: o.Logger, wake: make(chan struct{}, 1)}
+	if r.log == nil {
+		r.log = slog.New(slog.DiscardHandler)
+	}
+	return r, nil
+}
+
+// Wake makes Run look for pending replays now. It never blocks and may be called at
+// any time from any goroutine.
+func (r *Replayer) Wake() {
+	select {
+	case r.wake <- struct{}{}:
+	default: // it is going to look anyway
+	}
+}
+
+// Run sends pending replays until ctx ends, and returns nil then.
+func (r *Replayer) Run(ctx context.Context) error {
+	wait := newRetryWait()
+	waiting := false
+	for ctx.Err() == nil {
+		pause := replayPoll
+		err := r.sendPending(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			pause = wait.NextBackOff()
+			if !waiting {
+				waiting = true
+				r.log.Warn("replays wait", "err", err)
+			}
+		default:
+			wait.Reset()
+			if waiting {
+				waiting = false
+				r.log.Info("replays resumed")
+			}
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-r.wake:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+	}
+	return nil
+}
+
+// sendPending sends until nothing is pending. A replay that the lane refuses does not
+// keep the others of its batch from going.
+func (r *Replayer) sendPending(ctx context.Context) error {
+	for {
+		pending, err := r.store.PendingReplays(ctx, replayBatch)
+		if err != nil || len(pending) == 0 {
+			return err
+		}
+		var refused error
+		for _, replay := range pending {
+			err := r.send(ctx, replay)
+			var api *jetstream.APIError
+			switch {
+			case errors.As(err, &api):
+				refused = err
+			case err != nil:
+				return err
+			}
+		}
+		if refused != nil {
+			return refused
+		}
+	}
+}
+
+func (r *Replayer) send(ctx context.Context, replay Replay) error {
+	publishing, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	_, err := r.js.PublishMsg(publishing, replay.Encode())
+	if tooLarge(err) {
+		_, err = r.js.PublishMsg(publishing, replay.Reference())
+	}
+	if err != nil {
+		return fmt.Errorf("hand replay %d of %s to the replay lane: %w", replay.Number, replay.ID, err)
+	}
+	return r.store.MarkReplaySent(ctx, replay)
+}
+
+// tooLarge says that the message is above max_payload of the server or above the
+// limit of the stream.
+func tooLarge(err error) bool {
+	const exceedsMaximum = 10054 // nats-server's JSStreamMessageExceedsMaximumErr
+	var api *jetstream.APIError
+	return errors.Is(err, nats.ErrMaxPayload) || errors.As(err, &api) && api.ErrorCode == exceedsMaximum
+}
