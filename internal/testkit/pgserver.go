@@ -87,7 +87,7 @@ func version(bin string) int {
 	return n
 }
 
-// init fills the data folder and settles port and password.
+// init settles user, port and password.
 func (p *PG) init() error {
 	if os.Geteuid() == 0 { // Postgres refuses to run as root
 		if err := p.dropRoot(); err != nil {
@@ -116,15 +116,10 @@ func (p *PG) init() error {
 			return fmt.Errorf("keep the password of Postgres: %w", err)
 		}
 	}
-	initdb := p.command(filepath.Join(p.bin, "initdb"), "--pgdata", filepath.Join(p.dir, "data"), "--username=postgres",
-		"--auth=scram-sha-256", "--pwfile", pwfile, "--encoding=UTF8", "--locale=C", "--no-sync")
-	if out, err := initdb.CombinedOutput(); err != nil {
-		return fmt.Errorf("initdb: %w\n%s", err, out)
-	}
 	return nil
 }
 
-// dropRoot gives the folder, and all commands from then on, to an unprivileged user.
+// dropRoot gives the folder, and the processes to come, to an unprivileged user.
 func (p *PG) dropRoot() error {
 	u, err := user.Lookup("postgres")
 	if err != nil {
@@ -142,20 +137,15 @@ func (p *PG) dropRoot() error {
 	return os.Chown(p.dir, int(uid), int(gid))
 }
 
-// command runs in a process group of its own, so that Ctrl-C at the terminal ends the
-// tests, and the watchdog then ends Postgres in good order.
-func (p *PG) command(name string, args ...string) *exec.Cmd {
-	cmd := exec.Command(name, args...)
-	cmd.Dir = "/" // this process's folder may be closed to the other user
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: p.cred}
-	return cmd
-}
-
-// watchdog starts Postgres and then waits for one line, the mode in which to stop it.
-// When its standard input ends without one, because Close or the death of this process
+// watchdog fills the data folder, unless that is done, and starts Postgres. Then it
+// waits for one line, the mode in which to stop it. When its standard input ends without one, because Close or the death of this process
 // closed it, it stops Postgres and removes the folder.
 const watchdog = `
 bin=$1 dir=$2 port=$3
+if ! [ -e "$dir/data" ]; then
+	"$bin/initdb" --pgdata "$dir/data" --username=postgres --auth=scram-sha-256 --pwfile "$dir/password" \
+		--encoding=UTF8 --locale=C --no-sync >/dev/null || exit 1
+fi
 rm -f "$dir/ended"
 {
 	"$bin/postgres" -D "$dir/data" -p "$port" -c listen_addresses=127.0.0.1 -c unix_socket_directories= \
@@ -172,7 +162,8 @@ until "$bin/pg_isready" -q -h 127.0.0.1 -p "$port"; do
 	fi
 	sleep 0.1
 done
-echo ready
+trap '' PIPE # nobody may be left to read it
+echo ready 2>/dev/null
 if read -r mode; then
 	"$bin/pg_ctl" stop -w -t 60 -D "$dir/data" -m "$mode" >/dev/null || exit 1
 	wait
@@ -185,7 +176,11 @@ rm -rf "$dir"
 
 // Start starts a stopped server again and returns when it accepts connections.
 func (p *PG) Start() error {
-	cmd := p.command("/bin/sh", "-c", watchdog, "watchdog", p.bin, p.dir, strconv.Itoa(p.port))
+	cmd := exec.Command("/bin/sh", "-c", watchdog, "watchdog", p.bin, p.dir, strconv.Itoa(p.port))
+	cmd.Dir = "/" // this process's folder may be closed to the other user
+	// A process group of its own: Ctrl-C at the terminal ends the tests, and then the
+	// watchdog ends Postgres in good order.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: p.cred}
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return fmt.Errorf("start Postgres: %w", err)
