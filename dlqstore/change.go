@@ -238,6 +238,7 @@ func (s *store) lockFamily(ctx context.Context, tx *sql.Tx, id string) (standing
 		}
 		return nil, err
 	}
+	//nolint:gosec // constants only
 	members := `SELECT id, state, changed_by, changed_at FROM dead_letters
 		WHERE id = $1 OR family = $1 AND replay_of IS NOT NULL
 		ORDER BY id ` + s.dialect.forUpdate

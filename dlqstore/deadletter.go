@@ -107,7 +107,7 @@ func NewID(route, stream string, sequence uint64, stored time.Time) string {
 	buf = append(buf, stream...)
 	buf = append(buf, 0)
 	buf = binary.BigEndian.AppendUint64(buf, sequence)
-	buf = binary.BigEndian.AppendUint64(buf, uint64(stored.UnixNano())) //nolint:gosec // the bits are hashed, not counted with
+	buf = binary.BigEndian.AppendUint64(buf, uint64(stored.UnixNano()))
 	return idOf(buf)
 }
 

@@ -59,6 +59,8 @@ type dialect struct {
 	migrations fs.FS
 	options    []goose.ProviderOption
 
+	// begin prepares every transaction that changes something.
+	begin func(context.Context, *sql.Tx) error
 	// lockProjection makes this transaction the only one that projects.
 	lockProjection func(context.Context, *sql.Tx) error
 	upsertRows     func(context.Context, *sql.Tx, []row) error
@@ -146,7 +148,10 @@ func (s *store) inTx(ctx context.Context, f func(*sql.Tx) error) error {
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
-	if err := f(tx); err != nil {
+	if err = s.dialect.begin(ctx, tx); err == nil {
+		err = f(tx)
+	}
+	if err != nil {
 		_ = tx.Rollback() // what f met tells more; an open transaction ends with its connection
 		return err
 	}

@@ -66,6 +66,7 @@ func postgresDialect() dialect {
 		goose:          goose.DialectPostgres,
 		migrations:     migrations.Postgres(),
 		options:        []goose.ProviderOption{goose.WithSessionLocker(migrationLock{})},
+		begin:          beginPostgres,
 		lockProjection: lockPostgresProjection,
 		upsertRows:     upsertPostgresRows,
 		insertAttempts: insertPostgresAttempts,
@@ -102,12 +103,23 @@ func (migrationLock) SessionUnlock(ctx context.Context, conn *sql.Conn) error {
 	return err
 }
 
+// beginPostgres makes a COMMIT mean that the change is on disk, also where the server
+// was told not to wait for it (synchronous_commit off, as some hosters have it): the
+// stream's messages are acked on the strength of it. A process that hangs in the
+// transaction is cut off.
+func beginPostgres(ctx context.Context, tx *sql.Tx) error {
+	const settings = `SELECT set_config('idle_in_transaction_session_timeout', '60s', true),
+		set_config('synchronous_commit', CASE current_setting('synchronous_commit')
+			WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true)`
+	_, err := tx.ExecContext(ctx, settings)
+	return err
+}
+
 // lockPostgresProjection lets one transaction project at a time: one that writes dead
 // letters and one that writes their attempts would not see each other's rows, and
-// neither would join them. A process that hangs in it is cut off by the server.
+// neither would join them.
 func lockPostgresProjection(ctx context.Context, tx *sql.Tx) error {
-	const lock = `SELECT set_config('idle_in_transaction_session_timeout', '60s', true),
-		pg_advisory_xact_lock($1, hashtext(current_schema()))`
+	const lock = `SELECT pg_advisory_xact_lock($1, hashtext(current_schema()))`
 	if _, err := tx.ExecContext(ctx, lock, lockProject); err != nil {
 		return fmt.Errorf("lock the projection: %w", err)
 	}

@@ -145,6 +145,7 @@ func (s *store) checkReferences(ctx context.Context, tx *sql.Tx, rows []row) err
 	if want == nil {
 		return nil
 	}
+	//nolint:gosec // constants only
 	query := `SELECT id FROM dead_letters WHERE id IN (` + fmt.Sprintf(s.dialect.idsIn, 1) + `) ORDER BY id ` + s.dialect.forUpdate
 	found, err := tx.QueryContext(ctx, query, string(mustJSON(want)))
 	have, err := collect(found, err, scanString)
@@ -198,6 +199,7 @@ func (s *store) settle(ctx context.Context, tx *sql.Tx, ids []string) error {
 	if err := s.settleAs(ctx, tx, actionDied, died, list, now); err != nil {
 		return err
 	}
+	//nolint:gosec // constants only
 	response := `UPDATE dead_letters SET response = a.response
 		FROM dead_letter_attempts AS a
 		WHERE dead_letters.id IN (` + idsIn + `) AND a.id = dead_letters.id AND a.replay = dead_letters.died_in
@@ -244,7 +246,7 @@ func (s *store) quarantine(ctx context.Context, tx *sql.Tx, u Unreadable) error 
 	if data == nil {
 		data = []byte{}
 	}
-	sequence := int64(u.Sequence & (1<<63 - 1)) //nolint:gosec // what is above cannot be, and the id keeps it apart
+	sequence := int64(u.Sequence & (1<<63 - 1)) // what is above cannot be, and the id keeps it apart
 	result, err := tx.ExecContext(ctx, insert, hex.EncodeToString(sum.Sum(nil)), formatStamp(time.Now()),
 		truncate(cleanText(u.Reason), MaxErrorBytes), cleanText(u.Stream), sequence, cleanText(u.Subject), headers, exact, data)
 	if err != nil {

@@ -32,6 +32,7 @@ func (s *store) List(ctx context.Context, f Filter, p Page) (List, error) {
 		}
 		w.add(`(failed_at, id) < (` + w.arg(failed) + `, ` + w.arg(id) + `)`)
 	}
+	//nolint:gosec // constants and the numbers of parameters
 	query := `SELECT ` + selectColumns + ` FROM dead_letters` + w.sql() +
 		` ORDER BY failed_at DESC, id DESC LIMIT ` + strconv.Itoa(limit+1)
 	rows, err := s.read.QueryContext(ctx, query, w.args...)

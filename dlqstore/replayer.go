@@ -63,34 +63,31 @@ func (r *Replayer) Wake() {
 func (r *Replayer) Run(ctx context.Context) error {
 	wait := newRetryWait()
 	waiting := false
-	for ctx.Err() == nil {
+	for {
 		pause := replayPoll
-		err := r.sendPending(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err != nil:
-			pause = wait.NextBackOff()
-			if !waiting {
-				waiting = true
-				r.log.Warn("replays wait", "err", err)
-			}
-		default:
+		if err := r.sendPending(ctx); err == nil {
 			wait.Reset()
 			if waiting {
 				waiting = false
 				r.log.Info("replays resumed")
+			}
+		} else {
+			pause = wait.NextBackOff()
+			if !waiting && ctx.Err() == nil {
+				waiting = true
+				r.log.Warn("replays wait", "err", err)
 			}
 		}
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
 		case <-r.wake:
+			timer.Stop()
 		case <-ctx.Done():
+			timer.Stop()
+			return nil
 		}
-		timer.Stop()
 	}
-	return nil
 }
 
 // sendPending sends until nothing is pending. A replay that the lane refuses does not

@@ -21,7 +21,7 @@ const sqliteReaders = 4
 
 func openSQLite(ctx context.Context, path string, log *slog.Logger) (Store, error) {
 	if path == "" {
-		return nil, errors.New("database URL: want a path after sqlite:")
+		return nil, errors.New("database URL: want sqlite:PATH, got no path")
 	}
 	// SQLite would create it readable for all; its -wal and -shm files take after it.
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
@@ -71,7 +71,8 @@ func sqliteDialect() dialect {
 		goose:      goose.DialectSQLite3,
 		migrations: migrations.SQLite(),
 		// There is one writer: every transaction has the database for itself.
-		lockProjection: func(context.Context, *sql.Tx) error { return nil },
+		begin:          nothing,
+		lockProjection: nothing,
 		upsertRows:     upsertSQLiteRows,
 		insertAttempts: insertSQLiteAttempts,
 		refused:        refusedBySQLite,
@@ -84,6 +85,8 @@ func sqliteDialect() dialect {
 		},
 	}
 }
+
+func nothing(context.Context, *sql.Tx) error { return nil }
 
 func refusedBySQLite(err error) bool {
 	var e *sqlite.Error
