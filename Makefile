@@ -6,6 +6,9 @@ GOVULNCHECK_VERSION   := v1.9.0
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 BIN     := $(CURDIR)/.bin
 
+# Narrow a run down with: make test PKGS=./routes/...
+PKGS ?= ./...
+
 # Tests run against a Postgres of their own, which ends with them.
 WITH_POSTGRES := $(BIN)/withpostgres
 
@@ -25,7 +28,7 @@ build: ## build ./relay, static
 
 .PHONY: test
 test: setup withpostgres ## run all tests, with the race detector
-	$(WITH_POSTGRES) go test -race -shuffle=on -timeout 20m ./...
+	$(WITH_POSTGRES) go test -race -shuffle=on -timeout 20m $(PKGS)
 
 .PHONY: lint
 lint: tools ## vet, lint, and look for known vulnerabilities
@@ -35,7 +38,7 @@ lint: tools ## vet, lint, and look for known vulnerabilities
 
 .PHONY: bench
 bench: setup withpostgres ## run all benchmarks
-	$(WITH_POSTGRES) go test -run '^$$' -bench . -timeout 60m ./...
+	$(WITH_POSTGRES) go test -run '^$$' -bench . -timeout 60m $(PKGS)
 
 .PHONY: run
 run: ## start relay with a sample routes file, receiver and traffic
