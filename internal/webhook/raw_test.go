@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptrace"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -17,9 +19,16 @@ import (
 
 	"relay/internal/testkit"
 	"relay/internal/webhook"
+	"relay/routes"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain sets the environment's proxies, which are nobody's business: every test that
+// sends to a name would fail through them.
+func TestMain(m *testing.M) {
+	_ = os.Setenv("HTTP_PROXY", "http://127.0.0.1:1")
+	_ = os.Setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+	goleak.VerifyTestMain(m)
+}
 
 // short is the timeout of attempts that are to run into it.
 const short = 300 * time.Millisecond
@@ -161,10 +170,16 @@ func TestSendHostileReceivers(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			r := route(rawReceiver(t, tt.handle))
+			r.Webhook.Timeout = time.Hour // none of these needs it, but for those that time out
 			if tt.class == webhook.ClassTimeoutHeaders {
 				r.Webhook.Timeout = short
 			}
-			answer := newSender(t, r).Send(context.Background(), message())
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			defer cancel()
+			answer := newSender(t, r).Send(ctx, message())
+			if ctx.Err() != nil {
+				t.Fatal("Send did not end by itself")
+			}
 			if tt.class != "" {
 				wantClass(t, answer, tt.class)
 				return
@@ -311,8 +326,19 @@ func TestSendKeepAliveRace(t *testing.T) {
 // A request that a receiver read and did not answer is not sent again by itself, on a
 // kept connection or a new one.
 func TestSendOnce(t *testing.T) {
-	for name, body := range map[string]string{"with a body": `{"a":1}`, "without a body": ""} {
-		t.Run(name, func(t *testing.T) {
+	tests := []struct {
+		name, body string
+		change     func(*routes.Webhook)
+	}{
+		{"with a body", `{"a":1}`, func(*routes.Webhook) {}},
+		{"without a body", "", func(*routes.Webhook) {}},
+		{"with a body and a key", `{"a":1}`, func(w *routes.Webhook) { w.IdempotencyKey = true }},
+		{"without a body and with a key", "", func(w *routes.Webhook) { w.IdempotencyKey = true }},
+		{"with a key of the message", `{"a":1}`, func(w *routes.Webhook) { w.ForwardHeaders = []string{"*"} }},
+		{"with a key of the route", `{"a":1}`, func(w *routes.Webhook) { w.Headers = map[string]string{"Idempotency-Key": "k"} }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
 			var mu sync.Mutex
 			var seen []string
 			r := route(rawReceiver(t, func(p peer) {
@@ -330,10 +356,11 @@ func TestSendOnce(t *testing.T) {
 					p.say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 				}
 			}))
-			r.Webhook.IdempotencyKey = true
+			tt.change(&r.Webhook)
 			s := newSender(t, r)
 			first, second := message(), message()
-			first.Attempt, second.ID, second.Body = 1, "msg_second", []byte(body)
+			first.Attempt, second.ID, second.Body = 1, "msg_second", []byte(tt.body)
+			second.Headers = map[string][]string{"X-Idempotency-Key": {"k"}}
 			if answer := s.Send(context.Background(), first); answer.Status != 200 {
 				t.Fatalf("first: %+v", answer)
 			}
@@ -342,6 +369,42 @@ func TestSendOnce(t *testing.T) {
 			defer mu.Unlock()
 			if want := []string{first.ID, second.ID}; !slices.Equal(seen, want) {
 				t.Errorf("receiver saw %q, want %q", seen, want)
+			}
+		})
+	}
+}
+
+// A kept connection that ended before a byte of the request was written is no attempt:
+// the request goes out on a new one.
+func TestSendStaleConnection(t *testing.T) {
+	for name, end := range map[string]func(peer){"closed": func(peer) {}, "reset": peer.reset} {
+		t.Run(name, func(t *testing.T) {
+			stale := make(chan struct{})
+			s := newSender(t, route(rawReceiver(t, func(p peer) {
+				if _, ok := p.request(); ok {
+					p.say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+					<-stale
+					end(p)
+				}
+			})))
+			if answer := s.Send(context.Background(), message()); answer.Status != 200 {
+				t.Fatalf("first: %+v", answer)
+			}
+			// The connection ends between its choice and its use.
+			ctx := httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
+				if !info.Reused {
+					return
+				}
+				close(stale)
+				eventually(t, func() error {
+					if info.Conn.SetDeadline(time.Time{}) == nil {
+						return errors.New("net/http has not noticed the end")
+					}
+					return nil
+				})
+			}})
+			if answer := s.Send(ctx, message()); answer.Status != 200 {
+				t.Errorf("second: %d, %v; want 200", answer.Status, answer.Err)
 			}
 		})
 	}

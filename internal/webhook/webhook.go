@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// Message is what is sent.
+// Message is what is sent. Send changes nothing in it; nobody else may either, once it
+// was given to Send: a request that was answered early is read to its end later.
 type Message struct {
 	ID        string // webhook-id
 	Subject   string
