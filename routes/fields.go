@@ -129,7 +129,7 @@ func consumerKind() kind[Consumer] {
 			doc: "Deliver what was stored from then on, with deliver_policy: by_start_time.", example: "2026-01-31T08:00:00Z",
 		}),
 		field("ack_wait", duration(time.Second, day, "s"), func(c *Consumer) *time.Duration { return &c.AckWait }, keyDoc{
-			doc: "Time after which the server gives an unsettled message to somebody else; at least webhook.timeout and 5 s.", def: "30s",
+			doc: "Time after which the server gives an unsettled message to somebody else; more than webhook.timeout and 5 s.", def: "30s",
 		}),
 		field("max_ack_pending", integer[int](1, largestCount), func(c *Consumer) *int { return &c.MaxAckPending }, keyDoc{
 			doc: "Most messages delivered and not settled, those that wait for a retry among them.", def: "10000",
@@ -152,7 +152,7 @@ func webhookKind() kind[Webhook] {
 			doc: "Time for one attempt: dial, TLS, request, headers and body of the answer.", def: "15s",
 		}),
 		field("headers", headersKind(), func(w *Webhook) *map[string]string { return &w.Headers }, keyDoc{
-			doc: "Headers sent with every attempt.", example: "{ X-Tenant: acme }",
+			doc: "Headers sent with every attempt. Those with secrets are under auth.", example: "{ X-Tenant: acme }",
 		}),
 		field("forward_headers", forwardKind(), func(w *Webhook) *[]string { return &w.ForwardHeaders }, keyDoc{
 			doc: "Headers of the message that are sent on; * at the end stands for any rest.", example: "[Event-Type, Ce-*]",

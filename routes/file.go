@@ -26,11 +26,13 @@ func fileKind() kind[file] {
 		s.Required = []string{"name"}
 		return s
 	}
+	stream := *streamKind().shape
+	stream.json = func() *jsonSchema { return stream.objectSchema(true) }
 	k := object(nil,
 		field("version", version(), func(f *file) *int { return &f.Version }, keyDoc{
 			doc: "Version of this form of file.", def: "1",
 		}),
-		field("streams", nodes(streamKind().shape), func(f *file) *[]*node { return &f.Streams }, keyDoc{
+		field("streams", nodes(&stream), func(f *file) *[]*node { return &f.Streams }, keyDoc{
 			doc: "Streams that relay creates, or updates to what stands here. Leave out those that others own.",
 		}),
 		field("dead_letter", whole(deadLetterKind().shape), func(f *file) **node { return &f.DeadLetter }, keyDoc{

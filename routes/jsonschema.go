@@ -2,6 +2,7 @@ package routes
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"slices"
 	"strconv"
@@ -77,13 +78,13 @@ func orNull(s *jsonSchema) *jsonSchema {
 	return anyOf(s, null)
 }
 
-// objectSchema is the schema of an object with the shape's keys. A key is required
-// in it only when always is set, that is where no defaults can supply it.
-func (s *shape) objectSchema(always bool) *jsonSchema {
+// objectSchema is the schema of an object with the shape's keys. Its required keys
+// are required only when alone is set: elsewhere defaults: may supply them.
+func (s *shape) objectSchema(alone bool) *jsonSchema {
 	object := &jsonSchema{Type: "object", Properties: map[string]*jsonSchema{}, AdditionalProperties: false}
 	for _, k := range s.keys {
 		property := orNull(k.shape.json())
-		if k.required && always {
+		if k.required && alone {
 			property = &jsonSchema{AnyOf: []*jsonSchema{k.shape.json()}}
 			object.Required = append(object.Required, k.name)
 		}
@@ -93,8 +94,8 @@ func (s *shape) objectSchema(always bool) *jsonSchema {
 		}
 		property.Description = k.doc
 		property.Default = jsonValue(k.def)
-		if k.example != "" {
-			property.Examples = []any{jsonValue(k.example)}
+		if example := cmp.Or(k.example, k.def); example != "" {
+			property.Examples = []any{jsonValue(example)}
 		}
 		object.Properties[k.name] = property
 	}

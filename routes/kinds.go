@@ -54,7 +54,7 @@ func yamlBool(s string) bool {
 // str is any text that is not empty.
 func str(want string) kind[string] {
 	return kind[string]{
-		&shape{word: "string", json: is(jsonSchema{Type: "string", MinLength: 1})},
+		&shape{word: "text", json: is(jsonSchema{Type: "string", MinLength: 1})},
 		func(d *decoder, n *node) (string, bool) { return d.stringText(n, want) },
 	}
 }
@@ -89,7 +89,7 @@ func word[V ~string](words ...V) kind[V] {
 	}
 	want := "one of " + strings.Join(names, ", ")
 	return kind[V]{
-		&shape{word: strings.Join(names, " | "), json: isOrExpansion(jsonSchema{Type: "string", Enum: enum})},
+		&shape{word: want, json: isOrExpansion(jsonSchema{Type: "string", Enum: enum})},
 		func(d *decoder, n *node) (V, bool) {
 			text, _, ok := d.scalarText(n, want)
 			if !ok {
@@ -107,7 +107,7 @@ func word[V ~string](words ...V) kind[V] {
 // boolean is true or false.
 func boolean() kind[bool] {
 	return kind[bool]{
-		&shape{word: "true | false", json: isOrExpansion(jsonSchema{Type: "boolean"})},
+		&shape{word: "true or false", json: isOrExpansion(jsonSchema{Type: "boolean"})},
 		func(d *decoder, n *node) (bool, bool) {
 			text, expanded, ok := d.scalarText(n, "true or false")
 			if !ok {
@@ -137,7 +137,7 @@ func integer[V int | int64 | uint64](least, most int64) kind[V] {
 	want := fmt.Sprintf("a whole number from %d to %d", least, most)
 	bottom, top := float64(least), float64(most)
 	return kind[V]{
-		&shape{word: "integer", json: isOrExpansion(jsonSchema{Type: "integer", Minimum: &bottom, Maximum: &top})},
+		&shape{word: fmt.Sprintf("integer from %d to %d", least, most), json: isOrExpansion(jsonSchema{Type: "integer", Minimum: &bottom, Maximum: &top})},
 		func(d *decoder, n *node) (V, bool) {
 			text, expanded, ok := d.scalarText(n, want)
 			if !ok {
@@ -180,9 +180,10 @@ func plainInteger(text string) string {
 
 // number is a number from least to most.
 func number(least, most float64) kind[float64] {
-	want := fmt.Sprintf("a number from %s to %s", strconv.FormatFloat(least, 'f', -1, 64), strconv.FormatFloat(most, 'f', -1, 64))
+	span := fmt.Sprintf("number from %s to %s", strconv.FormatFloat(least, 'f', -1, 64), strconv.FormatFloat(most, 'f', -1, 64))
+	want := "a " + span
 	return kind[float64]{
-		&shape{word: "number", json: isOrExpansion(jsonSchema{Type: "number", Minimum: &least, Maximum: &most})},
+		&shape{word: span, json: isOrExpansion(jsonSchema{Type: "number", Minimum: &least, Maximum: &most})},
 		func(d *decoder, n *node) (float64, bool) {
 			text, expanded, ok := d.scalarText(n, want)
 			if !ok {
@@ -208,9 +209,10 @@ var durationForm = regexp.MustCompile(`^([0-9]+(\.[0-9]+)?(d|h|m|s|ms|us|µs|ns)
 
 // duration is a time span from least to most. unit is proposed for a bare number.
 func duration(least, most time.Duration, unit string) kind[time.Duration] {
+	span := fmt.Sprintf("duration from %s to %s", formatDuration(least), formatDuration(most))
 	const want = "a duration such as 500ms, 30s, 5m, 12h or 7d"
 	return kind[time.Duration]{
-		&shape{word: "duration", json: is(jsonSchema{AnyOf: []*jsonSchema{{Type: "string", Pattern: orExpansion(durationForm.String())}, {Enum: []any{0}}}})},
+		&shape{word: span, json: is(jsonSchema{AnyOf: []*jsonSchema{{Type: "string", Pattern: orExpansion(durationForm.String())}, {Enum: []any{0}}}})},
 		func(d *decoder, n *node) (time.Duration, bool) {
 			text, expanded, ok := d.scalarText(n, want)
 			if !ok {
@@ -222,7 +224,7 @@ func duration(least, most time.Duration, unit string) kind[time.Duration] {
 			}
 			v, ok := parseDuration(text)
 			if !ok || v < least || v > most {
-				d.problem(n, codeRange, "a duration from %s to %s, got %s", formatDuration(least), formatDuration(most), n.show())
+				d.problem(n, codeRange, "a %s, got %s", span, n.show())
 				return 0, false
 			}
 			return v, true
@@ -312,10 +314,19 @@ func timestamp() kind[time.Time] {
 	}
 }
 
+// plural is the word for several values: texts, durations from 1s to 1h.
+func plural(word string) string {
+	noun, rest, found := strings.Cut(word, " ")
+	if found {
+		rest = " " + rest
+	}
+	return noun + "s" + rest
+}
+
 // listOf is a list of least to most values.
 func listOf[V any](item kind[V], least, most int) kind[[]V] {
 	return kind[[]V]{
-		&shape{word: "list of " + item.shape.word, values: item.shape, json: func() *jsonSchema {
+		&shape{word: "list of " + plural(item.shape.word), values: item.shape, json: func() *jsonSchema {
 			return &jsonSchema{Type: "array", Items: item.shape.json(), MinItems: least, MaxItems: most}
 		}},
 		func(d *decoder, n *node) ([]V, bool) {

@@ -7,7 +7,7 @@ import "regexp"
 // credentials of a URL. References, in braces or with a dollar, stay readable.
 var (
 	secretKey    = regexp.MustCompile(`(?i)((?:passw[or]*d|secrets?|bearer|token|authorization|api[-_]?key)["']?\s*:\s+)(["']?[^\s"'{\[$*&|>#].*)$`)
-	secretPrefix = regexp.MustCompile(`whsec_[^\s"',\]}]+`)
+	secretPrefix = regexp.MustCompile(`\bwhsec_[^\s"',\]}]+`)
 	secretInURL  = regexp.MustCompile(`://[^/\s"']*@`)
 )
 

@@ -75,11 +75,11 @@ func field[T, V any](name string, k kind[V], at func(*T) *V, doc keyDoc) key[T] 
 
 // object is a mapping with these keys and no others.
 func object[T any](exclusive [][]string, keys ...key[T]) kind[T] {
-	s := &shape{word: "object", exclusive: exclusive}
+	s := &shape{word: "mapping", exclusive: exclusive}
 	for _, k := range keys {
 		s.keys = append(s.keys, k.keyShape)
 	}
-	s.json = func() *jsonSchema { return s.objectSchema(true) }
+	s.json = func() *jsonSchema { return s.objectSchema(false) }
 	return kind[T]{s, func(d *decoder, n *node) (T, bool) {
 		var into T
 		if !d.isMapping(n, s) {

@@ -75,7 +75,7 @@ var syntaxRules = []struct{ library, rule string }{
 	{"found character that cannot start any token", "a value that begins with %s stands in quotes"},
 	{"mapping values are not allowed in this context", neighbours},
 	{"did not find expected key", neighbours},
-	{"did not find expected '-' indicator", "a list item begins with - at the indentation of its neighbours"},
+	{"did not find expected '-' indicator", neighbours + ", and a list item begins with -"},
 	{"did not find expected ',' or ']'", "a [ is closed by ], with commas between the items"},
 	{"did not find expected ',' or '}'", "a { is closed by }, with commas between the keys; a value with { or } in it, such as ${NAME}, stands in quotes"},
 	{"did not find expected node content", "a value stands here"},

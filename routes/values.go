@@ -143,7 +143,7 @@ func egressKind() kind[Egress] {
 		}),
 	)
 	s := *full.shape
-	s.word = "internal | strict | object"
+	s.word = "one of internal, strict; or a mapping of both keys below"
 	s.json = func() *jsonSchema { return anyOf(append(mode.shape.json().AnyOf, full.shape.json())...) }
 	return kind[Egress]{&s, func(d *decoder, n *node) (Egress, bool) {
 		if n.kind == mapping {
