@@ -13,6 +13,7 @@ import (
 
 	"relay/admin"
 	"relay/dlqstore"
+	"relay/internal/testkit"
 )
 
 func TestDeadLetterJSON(t *testing.T) {
@@ -488,6 +489,9 @@ func TestDatabaseDown(t *testing.T) {
 			t.Errorf("%s %s: got %d %s", request.method, request.path, got.status, got.body)
 		}
 	}
+	if got := s.get("/api/v1/dead-letters/rubbish"); got.status != http.StatusNotFound {
+		t.Errorf("the database was asked for what cannot be an id: got %d", got.status)
+	}
 	if got := s.get("/dead-letters"); got.status != http.StatusServiceUnavailable || !strings.Contains(got.body, "database does not answer") {
 		t.Errorf("page: got %d %s", got.status, got.body)
 	}
@@ -496,5 +500,38 @@ func TestDatabaseDown(t *testing.T) {
 	}
 	if got := s.get("/routes/orders-to-billing"); got.status != http.StatusOK {
 		t.Errorf("a route's page does not stand without a database: %d", got.status)
+	}
+}
+
+// TestPostgresStopsAndComesBack takes the database away under the surface.
+func TestPostgresStopsAndComesBack(t *testing.T) {
+	postgres := testkit.PostgresServer(t)
+	u, err := url.Parse(postgres.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, ok := u.User.Password()
+	if !ok || len(secret) < 8 {
+		t.Fatalf("a password that would show is wanted in %s", u.Redacted())
+	}
+	s := startOn(t, postgres.URL, nil)
+	id := s.add(dead(1, nil))[0]
+	if err := postgres.Stop("immediate"); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/readyz", "/api/v1/dead-letters", "/dead-letters/" + id} {
+		if got := s.get(path); got.status != http.StatusServiceUnavailable || strings.Contains(got.body, secret) {
+			t.Errorf("%s: got %d %s", path, got.status, got.body)
+		}
+	}
+	if got := s.get("/"); got.status != http.StatusOK || !strings.Contains(got.body, "Unreachable") {
+		t.Errorf("overview: got %d", got.status)
+	}
+	if err := postgres.Start(); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Eventually(t, func() bool { return s.get("/readyz").status == http.StatusOK }, "the surface sees that Postgres is back")
+	if got := s.post("/api/v1/dead-letters/"+id+"/replay", ""); got.status != http.StatusAccepted {
+		t.Errorf("replay after it: got %d %s", got.status, got.body)
 	}
 }

@@ -80,10 +80,15 @@ type surface struct {
 	wakes   *wakes
 }
 
-// start serves the admin surface; change may be nil.
+// start serves the admin surface over SQLite; change may be nil.
 func start(t *testing.T, change func(*admin.Options)) *surface {
 	t.Helper()
-	store, err := dlqstore.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "relay.db"), dlqstore.OpenOptions{})
+	return startOn(t, "sqlite:"+filepath.Join(t.TempDir(), "relay.db"), change)
+}
+
+func startOn(t *testing.T, database string, change func(*admin.Options)) *surface {
+	t.Helper()
+	store, err := dlqstore.Open(t.Context(), database, dlqstore.OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
