@@ -299,10 +299,12 @@ func testReplayDelivered(t *testing.T, s dlqstore.Store, raw *sql.DB) {
 		project(t, s, r)
 		_, err := s.StartReplay(t.Context(), r.ID, nil, alice)
 		check(t, err)
-		project(t, s, attempt(r, 1, 1, verdict))
+		project(t, s, attempt(r, 1, 1, "nak"), attempt(r, 1, 2, verdict))
 		want(t, "state", get(t, s, r.ID).State, dlqstore.Delivered)
-		project(t, s, r, again(r, 1), attempt(r, 1, 1, verdict))
-		want(t, "state after a late death of the same replay", get(t, s, r.ID).State, dlqstore.Delivered)
+		project(t, s, r, again(r, 1), attempt(r, 1, 2, verdict))
+		d := get(t, s, r.ID)
+		want(t, "state after a late death of the same replay", d.State, dlqstore.Delivered)
+		want(t, "response", string(d.Response), "answer 1.1")
 		_, err = s.StartReplay(t.Context(), r.ID, nil, bob)
 		wantState(t, err, r.ID, dlqstore.Delivered, "")
 	}
@@ -619,9 +621,9 @@ func testPaging(t *testing.T, s dlqstore.Store, _ *sql.DB) {
 	var wanted []string
 	for n := range 12 {
 		r := letter(n)
-		r.FailedAt = noon.Add(time.Duration(n/4) * time.Microsecond) // equal times: the id decides
+		r.FailedAt = noon.Truncate(time.Second).Add(time.Duration(n/4) * 100 * time.Millisecond) // equal times: the id decides
 		all = append(all, r)
-		wanted = append(wanted, r.FailedAt.Format(time.RFC3339Nano)+r.ID)
+		wanted = append(wanted, r.FailedAt.Format(time.StampMicro)+r.ID)
 	}
 	project(t, s, all...)
 	slices.Sort(wanted)
@@ -632,7 +634,7 @@ func testPaging(t *testing.T, s dlqstore.Store, _ *sql.DB) {
 		list, err := s.List(t.Context(), dlqstore.Filter{Route: "orders"}, page)
 		check(t, err)
 		for _, d := range list.DeadLetters {
-			got = append(got, d.FailedAt.Format(time.RFC3339Nano)+d.ID)
+			got = append(got, d.FailedAt.Format(time.StampMicro)+d.ID)
 		}
 		if list.Next == "" {
 			break
