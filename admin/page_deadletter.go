@@ -195,6 +195,9 @@ func (s *Server) attemptView(a dlqstore.Attempt) attemptView {
 	}
 	if a.Status != 0 {
 		v.Outcome = statusText(a.Status)
+		if strings.HasSuffix(a.Error, v.Outcome) {
+			v.Detail = "" // it says no more than the status
+		}
 		if text, ok := responseText(a.Response); ok && v.Detail == "" {
 			v.Detail = cut(visible(strings.TrimSpace(text)), 300)
 		}

@@ -158,7 +158,7 @@ func TestTimeline(t *testing.T) {
 			At: noon.Add(-1e12), Duration: 15e9, Response: []byte("busy"), Verdict: verdict}
 	}
 	s.project(dlqstore.Batch{DeadLetters: []dlqstore.Record{record}, Attempts: []dlqstore.Attempt{
-		attempt(0, 1, 0, "refused: connection refused", "nak"), attempt(0, 2, 503, "", "term"),
+		attempt(0, 1, 0, "refused: connection refused", "nak"), attempt(0, 2, 503, "the receiver answered 503 Service Unavailable", "term"),
 	}})
 	if _, err := s.store.StartReplay(t.Context(), record.ID, nil, dlqstore.Actor{Name: "anna"}); err != nil {
 		t.Fatal(err)
@@ -167,6 +167,9 @@ func TestTimeline(t *testing.T) {
 	page := s.get("/dead-letters/" + record.ID)
 	s.has(page, "First delivery", "No answer", "refused: connection refused", "503 Service Unavailable", "busy", "Replay 1", "204 No Content",
 		"A replay has delivered it since.", "15.0 s")
+	if strings.Contains(page.body, "the receiver answered 503 Service Unavailable") {
+		t.Error("an attempt says its status twice")
+	}
 }
 
 func TestPayloadViews(t *testing.T) {
