@@ -149,6 +149,7 @@ routes:
 			b.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(context.Background())
+		d.Prepare(ctx)
 		ended := make(chan error, 1)
 		go func() { ended <- d.Run(ctx) }()
 		return func() {

@@ -222,7 +222,7 @@ func (r *route) logAttempt(d *delivery, out Outcome, err error) {
 // attrs are the keys of an attempt's line; docs/operations.md lists them.
 func attrs(a []slog.Attr, d *delivery, out Outcome) []slog.Attr {
 	a = append(a,
-		slog.String("route", d.Route), slog.String("subject", d.Subject), slog.Uint64("stream_seq", d.Sequence),
+		slog.String("route", d.lane.route.cfg.Name), slog.String("subject", d.Subject), slog.Uint64("stream_seq", d.Sequence),
 		slog.String("id", d.ID), slog.Int("attempt", out.Attempt), slog.Int("status", out.Status),
 		slog.Duration("duration", d.answer.Duration), slog.String("outcome", string(out.Verdict)))
 	if out.Verdict == routes.Nak {

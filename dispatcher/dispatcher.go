@@ -126,6 +126,10 @@ func New(o Options) (*Dispatcher, error) {
 	return d, nil
 }
 
+// Prepare creates or updates the streams that the file declares and those that relay
+// needs for itself. What fails is logged, and tried again while Run runs.
+func (d *Dispatcher) Prepare(ctx context.Context) { d.shared.say(d.shared.ensureStreams(ctx)) }
+
 // Run delivers until ctx ends, then drains: nothing new is taken, attempts under way
 // have Options.Drain to finish, the rest is given back at once. It returns when
 // everything it started has ended.
@@ -137,7 +141,6 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	})()
 
 	var background, running sync.WaitGroup
-	d.shared.say(d.shared.ensureStreams(ctx))
 	background.Go(func() { d.tend(ctx) })
 	for _, r := range d.routes {
 		running.Go(func() { r.run(ctx, work) })
@@ -170,7 +173,7 @@ func (d *Dispatcher) tend(ctx context.Context) {
 			r.poll(ctx)
 		}
 		if n%streamsEvery == 0 {
-			d.shared.say(d.shared.ensureStreams(ctx))
+			d.Prepare(ctx)
 		}
 		select {
 		case <-ctx.Done():

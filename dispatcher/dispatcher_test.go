@@ -66,6 +66,7 @@ func (h *house) start(c *routes.Config, change ...func(*dispatcher.Options)) *ru
 		h.t.Fatalf("dispatcher: %v", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
+	d.Prepare(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- d.Run(ctx) }()
 	stop := sync.OnceFunc(func() {

@@ -64,10 +64,10 @@ func (l *lane) supervise(ctx context.Context) {
 // readLive fills a delivery from a message of the route's stream.
 func (l *lane) readLive(_ context.Context, d *delivery) error {
 	d.Attempt = attemptOf(d.meta)
-	d.Route, d.Subject, d.Stream = l.route.cfg.Name, d.msg.Subject, l.stream
+	d.Subject, d.Stream = d.msg.Subject, l.stream
 	d.Sequence, d.EventTime, d.since = d.meta.Sequence.Stream, d.meta.Timestamp, d.meta.Timestamp
 	d.Headers, d.Body = d.msg.Header, d.msg.Data
-	d.ID = dlqstore.NewID(d.Route, d.Stream, d.Sequence, d.EventTime)
+	d.ID = dlqstore.NewID(l.route.cfg.Name, d.Stream, d.Sequence, d.EventTime)
 	return nil
 }
 
@@ -75,7 +75,7 @@ func (l *lane) readLive(_ context.Context, d *delivery) error {
 // letter's, with an attempt budget of its own.
 func (l *lane) readReplay(ctx context.Context, d *delivery) error {
 	d.Attempt = attemptOf(d.meta)
-	d.Route, d.Subject, d.since = l.route.cfg.Name, d.msg.Subject, d.meta.Timestamp
+	d.Subject, d.since = d.msg.Subject, d.meta.Timestamp
 	r, whole, err := dlqstore.DecodeReplay(d.msg.Header, d.msg.Data)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errForeign, err)

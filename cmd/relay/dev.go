@@ -1,0 +1,209 @@
+package main
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/spf13/cobra"
+
+	"relay/dispatcher"
+	"relay/routes"
+)
+
+//go:embed sample.routes.yaml
+var sampleRoutes []byte
+
+//go:embed samples/*.json samples/LICENSE
+var samplePayloads embed.FS
+
+// receiverVariable is the name under which the sample routes find the receiver.
+const receiverVariable = "RELAY_DEV_RECEIVER"
+
+func devCommand() *cobra.Command {
+	var s settings
+	var adminAddr, logFormat, logLevel string
+	var every time.Duration
+	cmd := &cobra.Command{
+		Use:   "dev",
+		Short: "Show the whole job on this machine: NATS, a receiver and sample traffic inside one process",
+		Args:  cobra.NoArgs,
+	}
+	serverFlags(cmd, &s, &adminAddr, &logLevel)
+	cmd.Flags().StringVar(&logFormat, "log-format", "compact", "compact, text or json")
+	cmd.Flags().DurationVar(&every, "every", 2*time.Second, "time between two sample messages; 0 sends only the first round")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
+		if err := fromEnv(cmd, map[string]string{"admin": "RELAY_ADMIN_ADDR"}); err != nil {
+			return err
+		}
+		if s.log, err = newLogger(cmd.OutOrStdout(), logFormat, logLevel); err != nil {
+			return unusable(err)
+		}
+		temporary := s.data == ""
+		if temporary {
+			if s.data, err = os.MkdirTemp("", "relay-dev-"); err != nil {
+				return unusable(fmt.Errorf("make a folder for the data: %w; give one with --data", err))
+			}
+			defer os.RemoveAll(s.data)
+		}
+		if err := writable(s.data); err != nil {
+			return unusable(err)
+		}
+		freePorts(cmd, &s, &adminAddr)
+		if s.admin, err = listenAdmin(cmd, adminAddr, s.allowRemote); err != nil {
+			return unusable(err)
+		}
+		hooks, err := listen(cmd.Context(), "127.0.0.1:0", "the sample receiver needs a free port")
+		if err != nil {
+			return unusable(err)
+		}
+		s.lookupEnv = func(name string) (string, bool) {
+			if name == receiverVariable {
+				return "http://" + hooks.Addr().String(), true
+			}
+			return os.LookupEnv(name)
+		}
+		file := filepath.Join(s.data, "routes.yaml")
+		if s.config, err = devRoutes(file, cmd.ErrOrStderr(), s.lookupEnv); err != nil {
+			return err
+		}
+		s.embedded, s.drain = true, 5*time.Second
+		s.announce = func(r running) { banner(cmd.OutOrStdout(), r, s.data, file, temporary) }
+		s.traffic = func(ctx context.Context, conn *nats.Conn) error { return publishSamples(ctx, conn, every) }
+		return serveDev(cmd.Context(), s, hooks)
+	}
+	return cmd
+}
+
+// serveDev runs relay with the receiver of the sample routes beside it.
+func serveDev(ctx context.Context, s settings, hooks net.Listener) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	received := make(chan error, 1)
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	go func() {
+		err := serveHTTP(serving, hooks, &receiver{seen: map[string]int{}, judge: judgeSample})
+		cancel()
+		received <- err
+	}()
+	err := serve(ctx, s)
+	stop()
+	return errors.Join(err, <-received)
+}
+
+// judgeSample is how the receiver treats each of the sample routes.
+func judgeSample(req *http.Request, attempt int) int {
+	switch {
+	case req.URL.Path == "/flaky" && attempt <= 2:
+		return http.StatusServiceUnavailable
+	case req.URL.Path == "/picky":
+		return http.StatusUnprocessableEntity
+	case req.URL.Path == "/broken" && req.Header.Get("relay-replay-of") == "":
+		return http.StatusInternalServerError
+	default:
+		return http.StatusNoContent
+	}
+}
+
+// freePorts lets relay dev start beside whatever has the default ports already; a port
+// that was asked for is not exchanged.
+func freePorts(cmd *cobra.Command, s *settings, adminAddr *string) {
+	taken := func(addr string) bool {
+		ln, err := (&net.ListenConfig{}).Listen(cmd.Context(), "tcp", addr)
+		if err == nil {
+			_ = ln.Close()
+		}
+		return err != nil
+	}
+	if !cmd.Flags().Changed("admin") && os.Getenv("RELAY_ADMIN_ADDR") == "" && taken(*adminAddr) {
+		*adminAddr = "127.0.0.1:0"
+	}
+	if !cmd.Flags().Changed("nats-port") && taken(fmt.Sprintf("127.0.0.1:%d", s.natsPort)) {
+		s.natsPort = -1
+	}
+}
+
+// devRoutes loads the sample routes; a file that is there already, with somebody's
+// changes in it, is used as it is.
+func devRoutes(file string, stderr io.Writer, lookup func(string) (string, bool)) (*routes.Config, error) {
+	if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
+		if err := os.WriteFile(file, sampleRoutes, 0o600); err != nil {
+			return nil, unusable(fmt.Errorf("write the sample routes file: %w", err))
+		}
+	}
+	return loadRoutes([]string{file}, routes.Options{LookupEnv: lookup, CheckFilter: dispatcher.CheckFilter}, stderr, "text")
+}
+
+// banner says what runs where, and what to try next.
+func banner(w io.Writer, r running, data, file string, temporary bool) {
+	kept := ""
+	if temporary {
+		kept = " (removed when relay dev ends; keep it with --data DIR)"
+	}
+	self := "relay"
+	if exe, err := os.Executable(); err == nil && strings.Contains(exe, "go-build") {
+		self = "go run ./cmd/relay" // started by go run: there is no relay in the PATH
+	}
+	fmt.Fprintf(w, `
+  relay dev: everything in one process, for trying things. NOT for production.
+
+  admin page   %s
+  NATS         %s
+  data         %s%s
+  routes file  %s
+
+  try next     %s send github.push --nats %s
+               open %s/dead-letters and replay one
+
+`, r.adminURL, r.natsURL, data, kept, file, self, r.natsURL, r.adminURL)
+}
+
+// publishSamples sends one of each sample payload, and then one every so often.
+func publishSamples(ctx context.Context, conn *nats.Conn, every time.Duration) error {
+	js, err := jetstream.New(conn)
+	if err != nil {
+		return fmt.Errorf("use JetStream: %w", err)
+	}
+	files, err := samplePayloads.ReadDir("samples")
+	if err != nil {
+		return fmt.Errorf("read the sample payloads: %w", err)
+	}
+	var events []string
+	for _, f := range files {
+		if event, ok := strings.CutSuffix(f.Name(), ".json"); ok {
+			events = append(events, event)
+		}
+	}
+	for i := 0; ; i++ {
+		if i >= len(events) {
+			if every <= 0 {
+				return nil
+			}
+			select {
+			case <-time.After(every):
+			case <-ctx.Done():
+				return nil
+			}
+		}
+		event := events[i%len(events)]
+		payload, err := samplePayloads.ReadFile(path.Join("samples", event+".json"))
+		if err != nil {
+			return fmt.Errorf("read the sample payload of %s: %w", event, err)
+		}
+		_, err = js.Publish(ctx, "github."+event, payload)
+		if err != nil && ctx.Err() == nil {
+			return fmt.Errorf("publish a sample: %w", err)
+		}
+	}
+}

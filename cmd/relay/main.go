@@ -1,0 +1,110 @@
+// Command relay dispatches the messages of NATS JetStream streams to webhooks.
+//
+// Each command has a file of its own; what they share in wiring is serve.go.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes of every command.
+const (
+	exitDone  = 0
+	exitWrong = 1 // it is wrong: an invalid file, failed work
+	exitUsage = 2 // it could not be checked, or was called wrongly
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// The first signal asks for a graceful stop; a second one finds the default
+	// handler again and ends the process at once.
+	context.AfterFunc(ctx, stop)
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run carries out one command line and returns the process's exit code.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	root := &cobra.Command{
+		Use:   "relay",
+		Short: "Deliver the messages of NATS JetStream streams as webhooks",
+		Long: "relay reads a routes file, binds one durable JetStream consumer to each route and POSTs every message to the\n" +
+			"route's webhook. What cannot be delivered is kept as a dead letter that an operator replays.",
+		SilenceUsage: true, SilenceErrors: true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+	}
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	root.AddCommand(devCommand(), runCommand(), validateCommand(), sendCommand(), receiveCommand(), migrateCommand(),
+		healthCommand(), versionCommand())
+	err := root.ExecuteContext(ctx)
+	var exit *exitError
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.As(err, &exit):
+		if exit.err != nil {
+			fmt.Fprintln(stderr, "relay:", exit.err)
+		}
+		return exit.code
+	default: // cobra's: an unknown command or flag
+		fmt.Fprintln(stderr, "relay:", err)
+		fmt.Fprintln(stderr, "Run 'relay --help' for the commands and their flags.")
+		return exitUsage
+	}
+}
+
+// exitError ends a command with an exit code. A nil err has been reported already.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit code %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+func wrong(err error) error { return &exitError{exitWrong, err} }
+
+func unusable(err error) error { return &exitError{exitUsage, err} }
+
+// fromEnv takes the values of flags that were not given from the environment.
+func fromEnv(cmd *cobra.Command, names map[string]string) error {
+	for flag, env := range names {
+		f := cmd.Flags().Lookup(flag)
+		if v, ok := os.LookupEnv(env); ok && v != "" && !f.Changed {
+			if err := f.Value.Set(v); err != nil {
+				return unusable(fmt.Errorf("%s: %w", env, err))
+			}
+		}
+	}
+	return nil
+}
+
+// version is set by the release build; else it comes from the module's build info.
+var version = "" //nolint:gochecknoglobals // the linker's -X needs a variable
+
+func relayVersion() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return info.Main.Version
+	}
+	return "dev"
+}

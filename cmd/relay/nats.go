@@ -1,0 +1,30 @@
+package main
+
+import (
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"relay/internal/natsconn"
+)
+
+// natsFlags adds the flags by which every command that needs NATS finds it.
+func natsFlags(cmd *cobra.Command) *natsconn.Options {
+	o := &natsconn.Options{}
+	f := cmd.Flags()
+	f.StringVar(&o.URL, "nats", "", "NATS server URL, or several separated by commas [RELAY_NATS_URL] (default nats://127.0.0.1:4222)")
+	f.StringVar(&o.Context, "nats-context", "", "context of the nats CLI to connect with")
+	f.StringVar(&o.Creds, "nats-creds", "", "credentials file")
+	f.StringVar(&o.NKey, "nats-nkey", "", "file with an nkey seed")
+	f.StringVar(&o.TLSCA, "nats-tls-ca", "", "PEM file of the authorities to trust")
+	f.StringVar(&o.TLSCert, "nats-tls-cert", "", "client certificate, PEM")
+	f.StringVar(&o.TLSKey, "nats-tls-key", "", "key of the client certificate, PEM")
+	return o
+}
+
+// named completes the options for one use of the connection.
+func named(o *natsconn.Options, name string, log *slog.Logger) natsconn.Options {
+	c := *o
+	c.Name, c.Logger = name, log
+	return c
+}

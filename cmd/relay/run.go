@@ -1,0 +1,113 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"relay/admin"
+	"relay/dispatcher"
+	"relay/routes"
+)
+
+func runCommand() *cobra.Command {
+	var s settings
+	var routesPath, adminAddr, logFormat, logLevel string
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Deliver what the routes file says",
+		Example: "  relay run --routes routes.yaml --nats nats://nats:4222 --database postgres://relay@db/relay\n" +
+			"  relay run --routes routes.yaml --embedded --data /var/lib/relay",
+		Args: cobra.NoArgs,
+	}
+	nats := natsFlags(cmd)
+	f := cmd.Flags()
+	f.StringVar(&routesPath, "routes", "", "routes file, or a folder of *.yaml [RELAY_ROUTES]")
+	f.StringVar(&s.database, "database", "", "postgres://… or sqlite:PATH [RELAY_DATABASE_URL]")
+	serverFlags(cmd, &s, &adminAddr, &logLevel)
+	f.StringVar(&logFormat, "log-format", "text", "text or json")
+	f.BoolVar(&s.embedded, "embedded", false, "run NATS with JetStream inside this process, and SQLite; needs --data")
+	f.BoolVar(&s.noMigrate, "no-migrate", false, "leave the database's schema as it is (see relay migrate)")
+	f.DurationVar(&s.drain, "drain", 25*time.Second, "how long attempts under way may go on after SIGTERM")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		err := fromEnv(cmd, map[string]string{
+			"routes": "RELAY_ROUTES", "nats": "RELAY_NATS_URL", "database": "RELAY_DATABASE_URL", "admin": "RELAY_ADMIN_ADDR",
+		})
+		if err != nil {
+			return err
+		}
+		s.nats = *nats
+		if err := checkRun(cmd, routesPath, s); err != nil {
+			return unusable(err)
+		}
+		if s.config, err = loadRoutes([]string{routesPath}, routes.Options{Secrets: true, CheckFilter: dispatcher.CheckFilter}, cmd.ErrOrStderr(), "text"); err != nil {
+			return err
+		}
+		if s.log, err = newLogger(cmd.ErrOrStderr(), logFormat, logLevel); err != nil {
+			return unusable(err)
+		}
+		if s.embedded {
+			if err := writable(s.data); err != nil {
+				return unusable(err)
+			}
+		}
+		if s.admin, err = listenAdmin(cmd, adminAddr, s.allowRemote); err != nil {
+			return unusable(err)
+		}
+		return serve(cmd.Context(), s)
+	}
+	return cmd
+}
+
+// serverFlags are the flags that run and dev have in common.
+func serverFlags(cmd *cobra.Command, s *settings, adminAddr, logLevel *string) {
+	f := cmd.Flags()
+	f.StringVar(&s.data, "data", "", "folder for the embedded NATS and SQLite")
+	f.IntVar(&s.natsPort, "nats-port", 4222, "port of the embedded NATS on 127.0.0.1; -1 picks a free one and prints it")
+	f.StringVar(adminAddr, "admin", "127.0.0.1:8080", "address of the admin page and API [RELAY_ADMIN_ADDR]")
+	f.BoolVar(&s.allowRemote, "admin-insecure", false, "serve the admin page on an address other than loopback without authentication")
+	f.StringVar(logLevel, "log-level", "info", "debug, info, warn or error")
+}
+
+// checkRun finds contradictions between the flags before anything is opened.
+func checkRun(cmd *cobra.Command, routesPath string, s settings) error {
+	switch {
+	case routesPath == "":
+		return errors.New("which routes file? Give --routes PATH, or set RELAY_ROUTES")
+	case s.embedded && s.data == "":
+		return errors.New("--embedded keeps its data in a folder: give --data DIR")
+	case s.embedded && (cmd.Flags().Changed("nats") || cmd.Flags().Changed("database")):
+		return errors.New("--embedded brings its own NATS and SQLite: leave out --nats and --database")
+	case !s.embedded && s.database == "":
+		return errors.New("where are dead letters kept? Give --database postgres://… (or set RELAY_DATABASE_URL), --database sqlite:PATH, or --embedded --data DIR")
+	}
+	return nil
+}
+
+// writable makes the folder if need be, and says whether relay can write into it.
+func writable(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("--data %s: make the folder: %w; give another folder, or the right to write there", dir, err)
+	}
+	probe, err := os.CreateTemp(dir, ".probe-*")
+	if err != nil {
+		return fmt.Errorf("--data %s: write into the folder: %w; give another folder, or the right to write there", dir, err)
+	}
+	_ = probe.Close()
+	if err := os.Remove(filepath.Clean(probe.Name())); err != nil {
+		return fmt.Errorf("--data %s: %w", dir, err)
+	}
+	return nil
+}
+
+func listenAdmin(cmd *cobra.Command, addr string, allowRemote bool) (net.Listener, error) {
+	if err := admin.CheckAddr(addr); err != nil && !allowRemote {
+		return nil, fmt.Errorf("--admin %s: %w", addr, err)
+	}
+	return listen(cmd.Context(), addr, "choose another with --admin, or port 0 for a free one")
+}

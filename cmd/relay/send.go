@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"relay/internal/natsconn"
+)
+
+func sendCommand() *cobra.Command {
+	var headers []string
+	var count int
+	cmd := &cobra.Command{
+		Use:   "send SUBJECT [FILE|-]",
+		Short: "Publish a message to a JetStream subject",
+		Long: "Publish the bytes of FILE, or of standard input with -, to SUBJECT and wait until a stream has stored them.\n" +
+			"Without FILE a small JSON document is sent.",
+		Example: "  relay send orders.created order.json -H 'Event-Type: order'\n" +
+			"  echo '{\"total\":12}' | relay send orders.created - --count 100",
+		Args: cobra.RangeArgs(1, 2),
+	}
+	conn := natsFlags(cmd)
+	cmd.Flags().StringArrayVarP(&headers, "header", "H", nil, "a header, as 'Name: value'; may be repeated")
+	cmd.Flags().IntVar(&count, "count", 1, "how many times to send it")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := fromEnv(cmd, map[string]string{"nats": "RELAY_NATS_URL"}); err != nil {
+			return err
+		}
+		if count < 1 {
+			return unusable(fmt.Errorf("--count: want 1 or more, got %d", count))
+		}
+		m, err := message(args, headers, cmd.InOrStdin())
+		if err != nil {
+			return unusable(err)
+		}
+		nc, err := natsconn.Connect(cmd.Context(), named(conn, "relay send", nil))
+		if err != nil {
+			return unusable(err)
+		}
+		defer nc.Close()
+		return send(cmd.Context(), nc, m, count, cmd.OutOrStdout(), cmd.ErrOrStderr())
+	}
+	return cmd
+}
+
+// message makes what is to be sent of the command line.
+func message(args, headers []string, stdin io.Reader) (*nats.Msg, error) {
+	m := nats.NewMsg(args[0])
+	m.Data = fmt.Appendf(nil, `{"hello":"relay","sent_at":%q}`, time.Now().UTC().Format(time.RFC3339))
+	var err error
+	if len(args) == 2 {
+		if args[1] == "-" {
+			m.Data, err = io.ReadAll(stdin)
+		} else {
+			m.Data, err = os.ReadFile(args[1])
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the payload: %w", err)
+		}
+	}
+	for _, h := range headers {
+		name, value, ok := strings.Cut(h, ":")
+		if !ok || strings.TrimSpace(name) == "" {
+			return nil, fmt.Errorf("-H %q: want 'Name: value'", h)
+		}
+		m.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
+	}
+	return m, nil
+}
+
+// sendTimeout bounds the wait for one PubAck.
+const sendTimeout = 10 * time.Second
+
+func send(ctx context.Context, nc *nats.Conn, m *nats.Msg, count int, stdout, stderr io.Writer) error {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return unusable(fmt.Errorf("use JetStream: %w", err))
+	}
+	bar := progress(count, "sending", stderr)
+	var last *jetstream.PubAck
+	for range count {
+		ctx, cancel := context.WithTimeout(ctx, sendTimeout)
+		last, err = js.PublishMsg(ctx, m)
+		cancel()
+		switch {
+		case errors.Is(err, jetstream.ErrNoStreamResponse):
+			return wrong(fmt.Errorf("no stream stores subject %q: list one under streams: in the routes file and start relay, or create it (nats stream add)", m.Subject))
+		case err != nil:
+			return wrong(fmt.Errorf("send to %q: %w", m.Subject, err))
+		}
+		_ = bar.Add(1) // a bar that cannot be drawn is not worth failing for
+	}
+	_, err = fmt.Fprintf(stdout, "sent %d × %d bytes to %s, stored in stream %s up to sequence %d\n",
+		count, len(m.Data), m.Subject, last.Stream, last.Sequence)
+	return err
+}
+
+// progress is a bar for long work at a terminal, and nothing elsewhere.
+func progress(total int, what string, w io.Writer) *progressbar.ProgressBar {
+	f, ok := w.(*os.File)
+	if total < 2 || !ok || !term.IsTerminal(int(f.Fd())) { //nolint:gosec // a file descriptor fits an int
+		return progressbar.DefaultSilent(int64(total))
+	}
+	return progressbar.NewOptions(total, progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(what),
+		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetPredictTime(true),
+		progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(100*time.Millisecond))
+}

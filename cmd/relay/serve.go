@@ -1,0 +1,247 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"relay/admin"
+	"relay/dispatcher"
+	"relay/dlqstore"
+	"relay/internal/natsconn"
+	"relay/routes"
+)
+
+// settings are everything that `relay run` and `relay dev` can be told.
+type settings struct {
+	config      *routes.Config
+	nats        natsconn.Options
+	database    string // postgres://… or sqlite:PATH
+	embedded    bool
+	data        string // folder of the embedded servers
+	natsPort    int
+	admin       net.Listener // open already, so that a port in use is found first
+	allowRemote bool
+	drain       time.Duration
+	noMigrate   bool
+	lookupEnv   func(string) (string, bool)
+	log         *slog.Logger
+	// announce, when set, says what runs where in place of a line of log.
+	announce func(r running)
+	// traffic, when set, goes on beside everything else until its context ends.
+	traffic func(ctx context.Context, conn *nats.Conn) error
+}
+
+// running is where a started relay can be reached.
+type running struct {
+	adminURL string
+	natsURL  string // without credentials
+}
+
+// serve runs relay until ctx ends: NATS, the store, the dispatcher, the projector, the
+// replays and the admin server, all wired here and nowhere else. The dispatcher drains
+// first; the rest follows when it has settled what it had in hand.
+func serve(ctx context.Context, s settings) error {
+	defer s.admin.Close()
+	if s.embedded {
+		server, err := startEmbedded(&s)
+		if err != nil {
+			return unusable(err)
+		}
+		defer server.Shutdown()
+	}
+	conn, err := connect(ctx, s)
+	if err != nil {
+		return err
+	}
+	if conn == nil {
+		return nil // asked to stop while waiting for NATS
+	}
+	defer conn.Close()
+
+	store, err := dlqstore.Open(ctx, s.database, dlqstore.OpenOptions{Logger: s.log})
+	if err != nil {
+		return unusable(err)
+	}
+	defer store.Close()
+
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo())
+	js, err := jetstream.New(conn)
+	if err != nil {
+		return unusable(fmt.Errorf("use JetStream: %w", err))
+	}
+	disp, err := dispatcher.New(dispatcher.Options{
+		Conn: conn, Config: s.config, Overflow: store, Instance: instance(), Version: relayVersion(),
+		Drain: s.drain, Logger: s.log, Registerer: reg, LookupEnv: s.lookupEnv,
+	})
+	if err != nil {
+		return wrong(err)
+	}
+	projector, err := dlqstore.NewProjector(dlqstore.ProjectorOptions{
+		JetStream: js, Store: store, Streams: deadLetterStreams(s.config), Logger: s.log, Metrics: reg,
+	})
+	if err != nil {
+		return wrong(err)
+	}
+	replayer, err := dlqstore.NewReplayer(dlqstore.ReplayerOptions{JetStream: js, Store: store, Logger: s.log})
+	if err != nil {
+		return wrong(err)
+	}
+	adminServer, err := admin.New(admin.Options{
+		Store: store, Routes: routeView{disp}, NATS: natsHealth(conn), Replays: replayer, Gatherer: reg,
+		AllowRemote: s.allowRemote, Version: relayVersion(), Logger: s.log,
+	})
+	if err != nil {
+		return unusable(err)
+	}
+
+	disp.Prepare(ctx)
+
+	// rest ends after the dispatcher has drained, or when any part breaks.
+	rest, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stop(nil)
+	var parts sync.WaitGroup
+	part := func(what string, run func(context.Context) error) {
+		parts.Go(func() {
+			if err := run(rest); err != nil && rest.Err() == nil {
+				stop(fmt.Errorf("%s: %w", what, err))
+			}
+		})
+	}
+	part("admin server", func(ctx context.Context) error { return adminServer.Serve(ctx, s.admin) })
+	part("store", func(ctx context.Context) error {
+		if err := migrate(ctx, store, s); err != nil {
+			return err
+		}
+		part("projector", projector.Run)
+		part("replays", replayer.Run)
+		return nil
+	})
+	deliver, halt := context.WithCancel(ctx)
+	defer halt()
+	defer context.AfterFunc(rest, halt)()
+	if s.traffic != nil {
+		part("traffic", func(ctx context.Context) error { return s.traffic(ctx, conn) })
+	}
+	where := running{adminURL: "http://" + s.admin.Addr().String(), natsURL: natsconn.Redact(conn.ConnectedUrl())}
+	if s.announce != nil {
+		s.announce(where)
+	} else {
+		s.log.Info("relay runs", "version", relayVersion(), "routes", len(s.config.Routes), "admin", where.adminURL, "nats", where.natsURL)
+	}
+	err = disp.Run(deliver)
+	stop(err)
+	parts.Wait()
+	if cause := context.Cause(rest); cause != nil && !errors.Is(cause, context.Canceled) {
+		return wrong(cause)
+	}
+	s.log.Info("relay stopped")
+	return nil
+}
+
+// startEmbedded starts NATS inside the process and points the settings to it and to a
+// SQLite file beside it.
+func startEmbedded(s *settings) (*natsconn.Embedded, error) {
+	server, err := natsconn.StartEmbedded(natsconn.EmbeddedOptions{
+		Dir: filepath.Join(s.data, "nats"), Port: s.natsPort, SyncAlways: true, Logger: s.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.nats = natsconn.Options{URL: server.URL()}
+	s.database = "sqlite:" + filepath.Join(s.data, "relay.db")
+	return server, nil
+}
+
+// connect waits for NATS and says what it waits for. A nil connection without an error
+// means that ctx ended first.
+func connect(ctx context.Context, s settings) (*nats.Conn, error) {
+	said := ""
+	conn, err := natsconn.Wait(ctx, named(&s.nats, "relay "+instance(), s.log), func(err error) {
+		if err.Error() != said {
+			said = err.Error()
+			s.log.Warn("waiting for NATS", "err", err)
+		}
+	})
+	switch {
+	case err == nil:
+		return conn, nil
+	case ctx.Err() != nil:
+		return nil, nil
+	default:
+		return nil, unusable(err)
+	}
+}
+
+// migrate brings the database's schema up, for as long as it takes the database to
+// answer: deliveries do not wait for it. A schema newer than this relay is final.
+func migrate(ctx context.Context, store dlqstore.Store, s settings) error {
+	if s.noMigrate {
+		return nil
+	}
+	said := false
+	return backoff.Retry(func() error {
+		err := store.Migrate(ctx)
+		switch {
+		case err == nil && said:
+			s.log.Info("the database answers")
+		case errors.Is(err, dlqstore.ErrTooNew):
+			return backoff.Permanent(err)
+		case err != nil && !said:
+			said = true
+			s.log.Warn("waiting for the database; deliveries go on, the table catches up", "err", err)
+		}
+		return err
+	}, backoff.WithContext(backoff.NewExponentialBackOff(backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0)), ctx))
+}
+
+func deadLetterStreams(c *routes.Config) []string {
+	seen := map[string]bool{}
+	var names []string
+	for _, r := range c.Routes {
+		if name := r.DeadLetter.Stream; !seen[name] {
+			seen[name] = true
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func natsHealth(conn *nats.Conn) func(context.Context) error {
+	return func(context.Context) error {
+		if conn.IsConnected() {
+			return nil
+		}
+		return fmt.Errorf("the connection to NATS is %s", strings.ToLower(conn.Status().String()))
+	}
+}
+
+func buildInfo() prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "relay_build_info", Help: "1, with the version of this relay.",
+		ConstLabels: prometheus.Labels{"version": relayVersion()},
+	}, func() float64 { return 1 })
+}
+
+// instance names this process in attempt events and at the NATS server.
+func instance() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "relay"
+	}
+	return fmt.Sprintf("%s-%d", host, os.Getpid())
+}
