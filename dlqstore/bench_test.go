@@ -38,8 +38,8 @@ func BenchmarkProject(b *testing.B) {
 		const insert = `INSERT INTO dead_letters (id, route, state, reason, original_subject, payload, headers, error, status,
 				retry_count, consumer_name, stream, stream_sequence, published_at, failed_at, family, replay_count, died_in,
 				changed_at)
-			SELECT id, 'orders', 'dead', 'exhausted', 'orders.created', payload, '{}', '503', 503, 8, 'relay-orders', 'ORDERS',
-				1, now(), failed_at, id, 0, 0, now()
+			SELECT id, 'orders', 'dead', 'exhausted', 'orders.created', payload, '{"Event-Type": ["order"], "X": ["1", "2"]}',
+				'503 Service Unavailable', 503, 8, 'relay-orders', 'ORDERS', 1, failed_at - interval '1 hour', failed_at, id, 0, 0, failed_at
 			FROM unnest($1::text[], $2::bytea[], $3::timestamptz[]) AS r (id, payload, failed_at)`
 		for i := 0; b.Loop(); i++ {
 			var ids []string

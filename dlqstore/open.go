@@ -71,9 +71,10 @@ type dialect struct {
 
 	countTables string // a query: how many tables have the name $1
 	forUpdate   string // locks the rows that a SELECT returns
-	// Formats that take the number of a parameter.
-	idsIn      string // a subquery: the strings of a JSON list
-	payloadHas string // a condition: the payload holds these bytes
+	// isOneOf is a format for a condition: the column is one of the strings of a JSON
+	// list, which is the parameter of that number.
+	isOneOf    string
+	payloadHas string // a format too: the payload holds the bytes of the parameter
 	// subjectToken is a format for the nth token of the subject, counted from 0.
 	subjectToken func(n int) string
 }

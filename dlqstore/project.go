@@ -146,7 +146,7 @@ func (s *store) checkReferences(ctx context.Context, tx *sql.Tx, rows []row) err
 		return nil
 	}
 	//nolint:gosec // constants only
-	query := `SELECT id FROM dead_letters WHERE id IN (` + fmt.Sprintf(s.dialect.idsIn, 1) + `) ORDER BY id ` + s.dialect.forUpdate
+	query := `SELECT id FROM dead_letters WHERE ` + fmt.Sprintf(s.dialect.isOneOf, "id", 1) + ` ORDER BY id ` + s.dialect.forUpdate
 	found, err := tx.QueryContext(ctx, query, string(mustJSON(want)))
 	have, err := collect(found, err, scanString)
 	if err != nil {
@@ -181,20 +181,20 @@ func idsOf(rows []row, attempts []Attempt) []string {
 // that were delivered or died, and takes the last answer's body to the dead letter.
 // What was delivered stays so, and what was discarded stays discarded.
 func (s *store) settle(ctx context.Context, tx *sql.Tx, ids []string) error {
-	idsIn := fmt.Sprintf(s.dialect.idsIn, 1)
+	isOne := fmt.Sprintf(s.dialect.isOneOf, "id", 1)
 	list := string(mustJSON(ids))
 	now := formatStamp(time.Now())
 
 	delivered := `UPDATE dead_letters SET state = 'delivered', replay_count = a.replay, changed_by = '', changed_at = $2
 		FROM (SELECT id, max(replay) AS replay FROM dead_letter_attempts
-			WHERE id IN (` + idsIn + `) AND replay > 0 AND outcome IN ('ack', 'drop') GROUP BY id) AS a
+			WHERE ` + isOne + ` AND replay > 0 AND outcome IN ('ack', 'drop') GROUP BY id) AS a
 		WHERE dead_letters.id = a.id AND state IN ('dead', 'replaying') AND a.replay >= replay_count AND a.replay >= died_in
 		RETURNING dead_letters.id, replay_count`
 	if err := s.settleAs(ctx, tx, actionDelivered, delivered, list, now); err != nil {
 		return err
 	}
 	died := `UPDATE dead_letters SET state = 'dead', replay_count = died_in, changed_by = '', changed_at = $2
-		WHERE id IN (` + idsIn + `) AND (state = 'replaying' AND died_in >= replay_count OR state = 'dead' AND died_in > replay_count)
+		WHERE ` + isOne + ` AND (state = 'replaying' AND died_in >= replay_count OR state = 'dead' AND died_in > replay_count)
 		RETURNING id, replay_count`
 	if err := s.settleAs(ctx, tx, actionDied, died, list, now); err != nil {
 		return err
@@ -202,7 +202,7 @@ func (s *store) settle(ctx context.Context, tx *sql.Tx, ids []string) error {
 	//nolint:gosec // constants only
 	response := `UPDATE dead_letters SET response = a.response
 		FROM dead_letter_attempts AS a
-		WHERE dead_letters.id IN (` + idsIn + `) AND a.id = dead_letters.id AND a.replay = dead_letters.died_in
+		WHERE ` + fmt.Sprintf(s.dialect.isOneOf, "dead_letters.id", 1) + ` AND a.id = dead_letters.id AND a.replay = dead_letters.died_in
 			AND a.number = (SELECT max(number) FROM dead_letter_attempts AS b
 				WHERE b.id = a.id AND b.replay = a.replay AND b.outcome IN ('nak', 'term'))
 			AND a.response IS DISTINCT FROM dead_letters.response`

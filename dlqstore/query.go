@@ -127,7 +127,7 @@ func (c *conditions) sql() string {
 func (s *store) where(f Filter) *conditions {
 	w := &conditions{}
 	if f.IDs != nil {
-		w.add(`id IN (` + fmt.Sprintf(s.dialect.idsIn, w.number(string(mustJSON(f.IDs)))) + `)`)
+		w.add(fmt.Sprintf(s.dialect.isOneOf, "id", w.number(string(mustJSON(f.IDs)))))
 	}
 	if f.Route != "" {
 		w.add(`route = ` + w.arg(f.Route))

@@ -1,0 +1,128 @@
+package dlqstore_test
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"relay/dlqstore"
+)
+
+func testFilters(t *testing.T, s dlqstore.Store, _ *sql.DB) {
+	subjects := []string{"orders.created", "orders.eu.created", "orders.eu.de.created", "order", "orders", `odd."quote\.x`, "ordersx.created"}
+	var all []any
+	for n, subject := range subjects {
+		r := letter(n)
+		r.OriginalSubject = subject
+		all = append(all, r)
+	}
+	special := letter(len(subjects))
+	special.Route, special.Reason, special.Status, special.OriginalSubject = "other", dlqstore.Poison, 0, strings.Repeat("long.", 700)+"end"
+	special.Error, special.Payload = "100% of Ärger_", []byte("\x00binary\xff")
+	project(t, s, append(all, special)...)
+	check(t, s.Discard(t.Context(), letter(2).ID, "", alice))
+
+	cases := map[string]struct {
+		filter dlqstore.Filter
+		want   []int
+	}{
+		"all":                {dlqstore.Filter{}, []int{7, 6, 5, 4, 3, 2, 1, 0}},
+		"route":              {dlqstore.Filter{Route: "other"}, []int{7}},
+		"reason":             {dlqstore.Filter{Reason: dlqstore.Poison}, []int{7}},
+		"status":             {dlqstore.Filter{Status: 503, Route: "other"}, nil},
+		"state":              {dlqstore.Filter{State: dlqstore.Discarded}, []int{2}},
+		"ids":                {dlqstore.Filter{IDs: []string{letter(1).ID, letter(3).ID, "msg_none"}}, []int{3, 1}},
+		"no ids":             {dlqstore.Filter{IDs: []string{}}, nil},
+		"subject":            {dlqstore.Filter{Subject: "orders.created"}, []int{0}},
+		"subject star":       {dlqstore.Filter{Subject: "orders.*.created"}, []int{1}},
+		"subject last star":  {dlqstore.Filter{Subject: "orders.*"}, []int{0}},
+		"subject two stars":  {dlqstore.Filter{Subject: "orders.*.*.created"}, []int{2}},
+		"subject first star": {dlqstore.Filter{Subject: "*.eu.>"}, []int{2, 1}},
+		"subject tail":       {dlqstore.Filter{Subject: "orders.>"}, []int{2, 1, 0}},
+		"subject every":      {dlqstore.Filter{Subject: ">"}, []int{7, 6, 5, 4, 3, 2, 1, 0}},
+		"subject quote":      {dlqstore.Filter{Subject: `odd."quote\.*`}, []int{5}},
+		"subject long":       {dlqstore.Filter{Subject: special.OriginalSubject}, []int{7}},
+		"subject long tail":  {dlqstore.Filter{Subject: strings.Repeat("long.", 600) + ">"}, []int{7}},
+		"since":              {dlqstore.Filter{Since: letter(6).FailedAt}, []int{7, 6}},
+		"until":              {dlqstore.Filter{Until: letter(1).FailedAt}, []int{0}},
+		"query id":           {dlqstore.Filter{Query: letter(4).ID}, []int{4}},
+		"query subject":      {dlqstore.Filter{Query: "EU.de"}, []int{2}},
+		"query error":        {dlqstore.Filter{Query: "100% OF"}, []int{7}},
+		"query literal":      {dlqstore.Filter{Query: "1_0%"}, nil},
+		"query payload":      {dlqstore.Filter{Query: `"n": 3}`}, []int{3}},
+		"query bytes":        {dlqstore.Filter{Query: "\x00binary\xff"}, []int{7}},
+		"query not text":     {dlqstore.Filter{Query: "\xfe"}, nil},
+		"a route not text":   {dlqstore.Filter{Route: "\x00\xfe"}, nil},
+		"several":            {dlqstore.Filter{Route: "orders", State: dlqstore.Dead, Subject: "orders.>", Status: 503}, []int{1, 0}},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			list, err := s.List(t.Context(), c.filter, dlqstore.Page{})
+			check(t, err)
+			var got []int
+			for _, d := range list.DeadLetters {
+				got = append(got, int(d.StreamSequence))
+			}
+			want(t, "chosen", got, c.want)
+			n, err := s.Count(t.Context(), c.filter)
+			check(t, err)
+			want(t, "count", n, len(c.want))
+		})
+	}
+}
+
+func testPaging(t *testing.T, s dlqstore.Store, _ *sql.DB) {
+	var all []any
+	var wanted []string
+	for n := range 12 {
+		r := letter(n)
+		r.FailedAt = noon.Truncate(time.Second).Add(time.Duration(n/4) * 100 * time.Millisecond) // equal times: the id decides
+		all = append(all, r)
+		wanted = append(wanted, r.FailedAt.Format(time.StampMicro)+r.ID)
+	}
+	project(t, s, all...)
+	slices.Sort(wanted)
+	slices.Reverse(wanted)
+	var got []string
+	page := dlqstore.Page{Limit: 5}
+	for {
+		list, err := s.List(t.Context(), dlqstore.Filter{Route: "orders"}, page)
+		check(t, err)
+		for _, d := range list.DeadLetters {
+			got = append(got, d.FailedAt.Format(time.StampMicro)+d.ID)
+		}
+		if list.Next == "" {
+			break
+		}
+		if page.Cursor == "" { // rows that arrive are newer and disturb nothing
+			project(t, s, letter(99))
+		}
+		page.Cursor = list.Next
+	}
+	want(t, "pages", got, wanted)
+	list, err := s.List(t.Context(), dlqstore.Filter{}, dlqstore.Page{Limit: 13})
+	check(t, err)
+	want(t, "next of a page that is all", list.Next, "")
+	for _, cursor := range []string{"x", "!", "AAAA", strings.Repeat("A", 60)} {
+		_, err := s.List(t.Context(), dlqstore.Filter{}, dlqstore.Page{Cursor: cursor})
+		want(t, "error of cursor "+cursor, errors.Is(err, dlqstore.ErrCursor), true)
+	}
+}
+
+func testLargePages(t *testing.T, s dlqstore.Store, _ *sql.DB) {
+	for n := range 5 {
+		r := letter(n)
+		r.Payload = make([]byte, 5<<20)
+		project(t, s, r)
+	}
+	list, err := s.List(t.Context(), dlqstore.Filter{}, dlqstore.Page{})
+	check(t, err)
+	want(t, "first page", len(list.DeadLetters), 3)
+	list, err = s.List(t.Context(), dlqstore.Filter{}, dlqstore.Page{Cursor: list.Next})
+	check(t, err)
+	want(t, "second page", fmt.Sprint(len(list.DeadLetters), list.Next), "2")
+}
