@@ -85,11 +85,12 @@ func TestRealInput(t *testing.T) {
 	events, bodies := payloads(t)
 	server, database := testkit.NATS(t), testkit.Postgres(t)
 	taker := testkit.NewReceiver(t, nil)
+	moody := testkit.NewReceiver(t, nil)
 	release := make(chan struct{})
-	t.Cleanup(func() { close(release) })
+	t.Cleanup(func() { close(release) }) // before the receiver closes, which waits for its handlers
 	var mu sync.Mutex
 	delivered := map[string]int{} // by stream sequence
-	moody := testkit.NewReceiver(t, moods(release, func(q testkit.Request) {
+	moody.Answer(moods(release, func(q testkit.Request) {
 		mu.Lock()
 		defer mu.Unlock()
 		delivered[q.Header.Get("Relay-Stream-Sequence")]++
