@@ -55,7 +55,7 @@ func badFiles(t *testing.T) []string {
 	return files
 }
 
-func read(t *testing.T, name string) []byte {
+func read(t testing.TB, name string) []byte {
 	t.Helper()
 	data, err := os.ReadFile(name)
 	if err != nil {

@@ -71,8 +71,8 @@ func (c *checker) route(p part, own *node, r Route, sound bool) {
 		sound = len(c.d.problems) == before || !hasMistake(c.d.problems[before:])
 	}
 	c.d.path = nil
-	c.config.Routes = append(c.config.Routes, r)
 	if sound {
+		c.config.Routes = append(c.config.Routes, r)
 		c.sound = append(c.sound, checkedRoute{p, &r})
 	}
 }

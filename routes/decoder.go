@@ -131,8 +131,8 @@ func (d *decoder) unknownKeys(n *node, s *shape) {
 		leave := d.enter(p.key.text)
 		suggestion := nearest(p.key.text, names)
 		if suggestion == "" {
-			if places := d.schema().shape.find(p.key.text, ""); len(places) > 0 {
-				d.problem(p.key, codeUnknownKey, "unknown key here, it belongs to %s", strings.Join(places, " or "))
+			if places := d.schema().shape.find(p.key.text); len(places) > 0 {
+				d.problem(p.key, codeUnknownKey, "unknown key here, it belongs to %s", cmp.Or(strings.Join(places, " or "), "the top of the file"))
 				leave()
 				continue
 			}
@@ -150,20 +150,18 @@ func (s *shape) names() []string {
 	return names
 }
 
-// find lists the places of a key of that name, below the place given.
-func (s *shape) find(name, place string) []string {
+// find lists the places of a key of that name, from the top of the file.
+func (s *shape) find(name string) []string {
 	var found []string
 	for _, k := range s.keys {
 		if k.name == name {
-			found = append(found, cmp.Or(place, "the top of the file"))
+			found = append(found, "")
 		}
-		below := strings.TrimPrefix(place+"."+k.name, ".")
-		switch {
-		case below == "defaults": // says nothing that routes does not
-		case k.shape.values != nil:
-			found = append(found, k.shape.values.find(name, below+"[]")...)
-		default:
-			found = append(found, k.shape.find(name, below)...)
+		if k.name == "defaults" { // says nothing that routes does not
+			continue
+		}
+		for _, place := range below(k.shape).find(name) {
+			found = append(found, strings.TrimSuffix(k.heading()+"."+place, "."))
 		}
 	}
 	return found

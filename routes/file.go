@@ -19,10 +19,10 @@ type file struct {
 func fileKind() kind[file] {
 	defaults := *routeKind().shape
 	defaults.keys = slices.DeleteFunc(slices.Clone(defaults.keys), func(k *keyShape) bool { return k.name == "name" })
-	defaults.json = func() *jsonSchema { return defaults.objectSchema(false) }
+	defaults.json = func() *jsonSchema { return defaults.objectSchema(false).referring(defaults.names()) }
 	route := *routeKind().shape
 	route.json = func() *jsonSchema {
-		s := route.objectSchema(false)
+		s := route.objectSchema(false).referring(defaults.names())
 		s.Required = []string{"name"}
 		return s
 	}
@@ -48,6 +48,8 @@ func fileKind() kind[file] {
 	k.shape.ignored = "x-"
 	k.shape.json = func() *jsonSchema {
 		s := k.shape.objectSchema(true)
+		// What defaults and routes have in common is written once.
+		s.Definitions = defaults.objectSchema(false).Properties
 		s.PatternProperties = map[string]*jsonSchema{"^x-": {Description: "Ignored: a place for anchors."}}
 		return s
 	}

@@ -48,7 +48,7 @@ func asText(key *node) *node {
 // is hidden when the header is one that holds a secret.
 func (d *decoder) headerName(n *node, name string, value *node) bool {
 	lower := strings.ToLower(name)
-	rule := ""
+	var rule string
 	switch {
 	case lower == "authorization":
 		rule = "Authorization comes from webhook.auth, with its secret outside the file"

@@ -11,6 +11,7 @@ import (
 // jsonSchema is the part of JSON Schema draft-07 that relay's schema needs.
 type jsonSchema struct {
 	Schema               string                 `json:"$schema,omitempty"`
+	Ref                  string                 `json:"$ref,omitempty"`
 	Title                string                 `json:"title,omitempty"`
 	Description          string                 `json:"description,omitempty"`
 	Type                 string                 `json:"type,omitempty"`
@@ -31,6 +32,7 @@ type jsonSchema struct {
 	Not                  *jsonSchema            `json:"not,omitempty"`
 	Default              any                    `json:"default,omitempty"`
 	Examples             []any                  `json:"examples,omitempty"`
+	Definitions          map[string]*jsonSchema `json:"definitions,omitempty"`
 }
 
 // Schema is the JSON Schema (draft-07) of the routes file, for editors: what one file
@@ -107,6 +109,14 @@ func (s *shape) objectSchema(alone bool) *jsonSchema {
 		}
 	}
 	return object
+}
+
+// referring replaces the properties of these names by references to definitions.
+func (s *jsonSchema) referring(names []string) *jsonSchema {
+	for _, name := range names {
+		s.Properties[name] = &jsonSchema{Ref: "#/definitions/" + name}
+	}
+	return s
 }
 
 // jsonValue is a default or an example, written in YAML, as JSON has it.

@@ -45,7 +45,7 @@ func (d *decoder) stringText(n *node, want string) (string, bool) {
 // yamlBool says whether older YAML readers take the word for a truth value.
 func yamlBool(s string) bool {
 	switch strings.ToLower(s) {
-	case "y", "n", "yes", "no", "on", "off":
+	case "yes", "no", "on", "off":
 		return true
 	}
 	return false

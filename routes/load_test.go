@@ -2,6 +2,11 @@ package routes_test
 
 import (
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -64,14 +69,116 @@ func TestParseSetsEveryDefault(t *testing.T) {
 	}
 }
 
-func TestAnInvalidFileIsProblemsAndAMissingOneIsNot(t *testing.T) {
-	var problems routes.Problems
-	_, err := routes.Parse("routes.yaml", []byte("routes: [{name: a, retry: {max_atempts: 3}}]"), routes.Options{})
-	if !errors.As(err, &problems) || len(problems) != 4 {
-		t.Errorf("an invalid file: got %v, want four problems", err)
+// write puts files into a folder and returns its path.
+func write(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	_, err = routes.Load([]string{t.TempDir() + "/none.yaml"}, routes.Options{})
-	if err == nil || errors.As(err, &problems) {
-		t.Errorf("a missing file: got %v, want an error that is not Problems", err)
+	return dir
+}
+
+func route(name, more string) string {
+	return "routes:\n  - name: " + name + "\n    stream: ORDERS\n    filter_subjects: [orders." + name + "]\n    webhook: { url: \"https://example.com/" + name + "\" }\n" + more
+}
+
+func TestLoadPutsFilesTogether(t *testing.T) {
+	dir := write(t, map[string]string{
+		"10-shop.yaml":     route("shop", ""),
+		"20-search.yml":    route("search", ""),
+		"00-defaults.yaml": "defaults: { concurrency: 3 }\nstreams: [{ name: ORDERS, subjects: [orders.>] }]\n",
+		".hidden.yaml":     "no: routes\n",
+		"notes.txt":        "no routes\n",
+	})
+	if err := os.Mkdir(filepath.Join(dir, "old.yaml"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	extra := write(t, map[string]string{"extra.conf": route("extra", "")})
+	c, err := routes.Load([]string{dir, filepath.Join(extra, "extra.conf"), "-"}, routes.Options{Stdin: strings.NewReader(route("stdin", ""))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, r := range c.Routes {
+		names = append(names, r.Name)
+		if r.Concurrency != 3 {
+			t.Errorf("%s: got concurrency %d, want that of the defaults", r.Name, r.Concurrency)
+		}
+	}
+	if want := []string{"shop", "search", "extra", "stdin"}; !slices.Equal(names, want) {
+		t.Errorf("got %v, want %v", names, want)
+	}
+}
+
+func TestLoadNamesBothPlacesOfAClash(t *testing.T) {
+	for _, c := range []struct{ name, a, b, want string }{
+		{"route", route("shop", ""), route("shop", "    consumer: { durable: other }\n"), `b.yaml:2:11: routes[0] "shop": name: a route's name is its own, got "shop" again; the first is at DIR/a.yaml:2:11`},
+		{"durable", route("shop", "    consumer: { durable: x }\n"), route("search", "    consumer: { durable: x }\n"), `b.yaml:6:26: routes[0] "search": consumer.durable: a consumer belongs to one route, got "x" on stream ORDERS again; the first is at DIR/a.yaml:6:26`},
+		{"defaults", "defaults: { concurrency: 3 }\n", "defaults: { concurrency: 4 }\n" + route("shop", ""), `b.yaml:1:11: defaults: defaults stands in one file; it is also at DIR/a.yaml:1:11`},
+		{"dead_letter", "dead_letter: { stream: A }\n", "dead_letter: { stream: B }\n" + route("shop", ""), `b.yaml:1:14: dead_letter: dead_letter stands in one file; it is also at DIR/a.yaml:1:14`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := write(t, map[string]string{"a.yaml": c.a, "b.yaml": c.b})
+			_, err := routes.Load([]string{dir}, routes.Options{})
+			got := strings.ReplaceAll(fmt.Sprint(err), dir, "DIR")
+			if got != "DIR/"+c.want {
+				t.Errorf("got  %s\nwant DIR/%s", got, c.want)
+			}
+		})
+	}
+}
+
+// What could not be read is no Problems: whether it is valid is not known.
+func TestLoadTellsInvalidFromUnreadable(t *testing.T) {
+	dir := write(t, map[string]string{
+		"bad.yaml":   "routes: [{name: a, retry: {max_atempts: 3}}]",
+		"large.yaml": route("shop", "# "+strings.Repeat("x", 1<<20)),
+	})
+	for _, c := range []struct {
+		name, path string
+		problems   int
+		want       string
+	}{
+		{"invalid", dir + "/bad.yaml", 4, "max_attempts"},
+		{"too large", dir + "/large.yaml", 1, "large.yaml: a routes file has at most 1 MiB"},
+		{"missing", dir + "/none.yaml", 0, "none.yaml: no such file or directory"},
+		{"empty folder", t.TempDir(), 0, "holds no *.yaml and no *.yml"},
+		{"file as folder", dir + "/bad.yaml/routes.yaml", 0, "not a directory"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := routes.Load([]string{c.path}, routes.Options{})
+			var problems routes.Problems
+			if errors.As(err, &problems); len(problems) != c.problems || err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want %d problems and %q", err, c.problems, c.want)
+			}
+		})
+	}
+	if _, err := routes.Load(nil, routes.Options{}); err == nil {
+		t.Error("no path at all is no error")
+	}
+}
+
+func TestMarksAndLineBreaksOfOtherEditors(t *testing.T) {
+	file := "\ufeff" + strings.ReplaceAll(route("shop", "    colour: red\n"), "\n", "\r\n")
+	_, err := routes.Parse("routes.yaml", []byte(file), routes.Options{})
+	if want := `routes.yaml:6:5: routes[0] "shop": colour: unknown key`; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+func TestManyMistakesAreToldAtOnceInFileOrder(t *testing.T) {
+	file := "version: 2\n" + route("Shop", "    concurrency: 0\n    status: { 404: never }\n") + "colour: red\n"
+	_, err := routes.Parse("routes.yaml", []byte(file), routes.Options{})
+	var problems routes.Problems
+	errors.As(err, &problems)
+	var lines []int
+	for _, p := range problems {
+		lines = append(lines, p.Pos.Line)
+	}
+	if want := []int{1, 3, 7, 8, 9}; !slices.Equal(lines, want) {
+		t.Errorf("got lines %v, want %v: %v", lines, want, err)
 	}
 }

@@ -18,9 +18,11 @@ func mask(text string) string {
 	return secretInURL.ReplaceAllString(text, "://***@")
 }
 
-// sourceLine is a line of the file without the secrets in it.
+// sourceLine is a line of the file without the secrets in it. Of a line that nobody
+// reads it is empty.
 func sourceLine(src *source, line int) string {
-	if line < 1 || line > len(src.lines) {
+	const longestLine = 10_000
+	if line < 1 || line > len(src.lines) || len(src.lines[line-1]) > longestLine {
 		return ""
 	}
 	text := src.lines[line-1]

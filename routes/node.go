@@ -167,8 +167,9 @@ var (
 	numberText  = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?$`)
 )
 
-// defaultNode is a default's text as if it stood in the file, at n's place.
-func defaultNode(n *node, text string) *node {
+// defaultNode is a default's text as if it stood in a file. It has no place: nothing
+// is wrong with a default.
+func defaultNode(text string) *node {
 	tag := "!!str"
 	switch {
 	case text == "true" || text == "false":
@@ -178,5 +179,5 @@ func defaultNode(n *node, text string) *node {
 	case numberText.MatchString(text):
 		tag = "!!float"
 	}
-	return &node{text: text, tag: tag, src: n.src, line: n.line, column: n.column}
+	return &node{text: text, tag: tag}
 }

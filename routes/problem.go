@@ -14,7 +14,7 @@ type Problem struct {
 	Code       string // stable, listed in docs/routes.md
 	Message    string // the rule in the positive, the value quoted
 	Suggestion string // what to write instead; may be empty
-	Source     string // the line as it stands in the file; empty when a secret stands there
+	Source     string // the line as it stands in the file, secrets masked; empty when it is over 10,000 bytes
 	Warning    bool   // it does not keep the file from running
 }
 

@@ -21,7 +21,7 @@ func Reference() []byte {
 		}
 	}
 	b.WriteString("### Codes of problems\n\n| Code | Meaning |\n|---|---|\n")
-	for _, c := range codeMeanings {
+	for _, c := range codeMeanings() {
 		fmt.Fprintf(&b, "| `%s` | %s |\n", c[0], cell(c[1]))
 	}
 	return b.Bytes()
@@ -53,15 +53,15 @@ func rows(b *bytes.Buffer, prefix string, keys []*keyShape, nested bool) {
 		if k.example != "" {
 			text += " Example: `" + k.example + "`"
 		}
-		fmt.Fprintf(b, "| `%s%s` | %s | %s | %s |\n", prefix, k.name, cell(k.shape.word), cell(k.standard()), cell(text))
+		fmt.Fprintf(b, "| `%s%s` | %s | %s | %s |\n", prefix, k.name, cell(k.shape.word), cell(k.defaultText()), cell(text))
 		if nested && (isMapping || k.name == "egress") {
 			rows(b, prefix+k.name+".", k.shape.keys, nested)
 		}
 	}
 }
 
-// standard is what the default column says.
-func (k *keyShape) standard() string {
+// defaultText is what the default column says.
+func (k *keyShape) defaultText() string {
 	switch {
 	case k.required:
 		return "required"

@@ -60,17 +60,22 @@ func (s *shape) excluded(key string, over *node) bool {
 // key is one key of an object that is read into a T.
 type key[T any] struct {
 	*keyShape
-	read func(d *decoder, n *node, into *T)
+	read     func(d *decoder, n *node, into *T)
+	standard *node // the default; nil when there is none
 }
 
 // field is the key of that name whose value goes where at points.
 func field[T, V any](name string, k kind[V], at func(*T) *V, doc keyDoc) key[T] {
 	fieldShape := &keyShape{name: name, keyDoc: doc, shape: k.shape}
-	return key[T]{fieldShape, func(d *decoder, n *node, into *T) {
+	read := func(d *decoder, n *node, into *T) {
 		if v, ok := k.read(d, n); ok {
 			*at(into) = v
 		}
-	}}
+	}
+	if doc.def == "" {
+		return key[T]{fieldShape, read, nil}
+	}
+	return key[T]{fieldShape, read, defaultNode(doc.def)}
 }
 
 // object is a mapping with these keys and no others.
@@ -103,8 +108,8 @@ func readKey[T any](d *decoder, n *node, k key[T], into *T) {
 		k.read(d, value, into)
 	case k.required && !d.partial:
 		d.missing(n, k.keyShape)
-	case k.def != "":
-		k.read(d, defaultNode(n, k.def), into)
+	case k.standard != nil:
+		k.read(d, k.standard, into)
 	case k.shape.keys != nil && !k.shape.optional:
 		k.read(d, &node{kind: mapping, src: n.src, line: n.line, column: n.column}, into)
 	}

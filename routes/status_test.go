@@ -26,7 +26,7 @@ func TestVerdict(t *testing.T) {
 		}
 		return "", false
 	}
-	for status := 0; status < 1000; status++ {
+	for status := range 1000 {
 		got, ok := rules.Verdict(status)
 		if wantVerdict, wantOK := want(status); got != wantVerdict || ok != wantOK {
 			t.Errorf("status %d: got %q %v, want %q %v", status, got, ok, wantVerdict, wantOK)

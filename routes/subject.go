@@ -38,21 +38,3 @@ func Overlap(a, b string) bool {
 		a, b = aRest, bRest
 	}
 }
-
-// covers says whether every subject that the inner filter matches is matched by the
-// outer one too.
-func covers(outer, inner string) bool {
-	for {
-		o, outerRest, outerMore := strings.Cut(outer, ".")
-		i, innerRest, innerMore := strings.Cut(inner, ".")
-		switch {
-		case o == ">":
-			return true
-		case i == ">", o != "*" && o != i:
-			return false
-		case !outerMore || !innerMore:
-			return outerMore == innerMore
-		}
-		outer, inner = outerRest, innerRest
-	}
-}

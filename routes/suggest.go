@@ -2,7 +2,7 @@ package routes
 
 import "strings"
 
-// nearest is the candidate that a slip of the pen away from word: the same but for
+// nearest is the candidate that is a slip of the pen away from word: the same but for
 // case and hyphens, or within two edits. It is empty when there is none.
 func nearest(word string, candidates []string) string {
 	best, bestEdits := "", 3
@@ -22,11 +22,13 @@ func fold(s string) string { return strings.ReplaceAll(strings.ToLower(s), "-", 
 // editDistance counts the insertions, removals, replacements and swaps of neighbours
 // that turn a into b; 3 stands for everything above 2.
 func editDistance(a, b string) int {
-	if len(a) > len(b)+2 || len(b) > len(a)+2 {
+	const longest = 64
+	if len(a) > len(b)+2 || len(b) > len(a)+2 || len(b) > longest {
 		return 3
 	}
-	before, above, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range row {
+	var rows [3][longest + 1]int
+	before, above, row := &rows[0], &rows[1], &rows[2]
+	for j := range len(b) + 1 {
 		row[j] = j
 	}
 	for i := 1; i <= len(a); i++ {

@@ -3,6 +3,7 @@ package routes
 import (
 	"bytes"
 	"regexp"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -24,7 +25,7 @@ func separators(data []byte) int {
 			case ',', '[', '{':
 				count++
 			case ':', '-', '?':
-				if i+1 == len(line) || bytes.IndexByte([]byte(" \t\r\n,[]{}\"'"), line[i+1]) >= 0 {
+				if i+1 == len(line) || strings.IndexByte(" \t\r\n,[]{}\"'", line[i+1]) >= 0 {
 					count++
 				}
 			}
@@ -69,20 +70,22 @@ const (
 )
 
 // syntaxRules say in plain words what the YAML library complains of.
-var syntaxRules = []struct{ library, rule string }{
-	{"found a tab character that violates indentation", noTab},
-	{"did not find expected alphabetic or numeric character", "a value that begins with * or & stands in quotes"},
-	{"found character that cannot start any token", "a value that begins with %s stands in quotes"},
-	{"mapping values are not allowed in this context", neighbours},
-	{"did not find expected key", neighbours},
-	{"did not find expected '-' indicator", neighbours + ", and a list item begins with -"},
-	{"did not find expected ',' or ']'", "a [ is closed by ], with commas between the items"},
-	{"did not find expected ',' or '}'", "a { is closed by }, with commas between the keys; a value with { or } in it, such as ${NAME}, stands in quotes"},
-	{"did not find expected node content", "a value stands here"},
-	{"found unexpected end of stream", "a quote is closed by the same quote"},
-	{"could not find expected ':'", "a key is followed by a colon and a space"},
-	{"found unknown escape character", `in double quotes \ begins an escape such as \n; single quotes keep it as it is`},
-	{"exceeded max depth", "values nest at most " + strconv.Itoa(maxDepth) + " deep"},
+func syntaxRules() [][2]string {
+	return [][2]string{
+		{"found a tab character that violates indentation", noTab},
+		{"did not find expected alphabetic or numeric character", "a value that begins with * or & stands in quotes"},
+		{"found character that cannot start any token", "a value that begins with %s stands in quotes"},
+		{"mapping values are not allowed in this context", neighbours},
+		{"did not find expected key", neighbours},
+		{"did not find expected '-' indicator", neighbours + ", and a list item begins with -"},
+		{"did not find expected ',' or ']'", "a [ is closed by ], with commas between the items"},
+		{"did not find expected ',' or '}'", "a { is closed by }, with commas between the keys; a value with { or } in it, such as ${NAME}, stands in quotes"},
+		{"did not find expected node content", "a value stands here"},
+		{"found unexpected end of stream", "a quote is closed by the same quote"},
+		{"could not find expected ':'", "a key is followed by a colon and a space"},
+		{"found unknown escape character", `in double quotes \ begins an escape such as \n; single quotes keep it as it is`},
+		{"exceeded max depth", "values nest at most " + strconv.Itoa(maxDepth) + " deep"},
+	}
 }
 
 var (
@@ -101,11 +104,11 @@ func (d *decoder) syntaxProblem(src *source, data []byte, failure error) {
 		return
 	}
 	reason := strings.TrimPrefix(yamlLine.ReplaceAllString(text, ""), "yaml: ")
-	for _, s := range syntaxRules {
-		if !strings.HasPrefix(reason, s.library) {
+	for _, s := range syntaxRules() {
+		if !strings.HasPrefix(reason, s[0]) {
 			continue
 		}
-		rule, code := s.rule, codeSyntax
+		rule, code := s[1], codeSyntax
 		before, at := aroundColumn(src, line, column)
 		switch {
 		case strings.HasPrefix(reason, "exceeded"):
@@ -136,12 +139,12 @@ func locate(src *source, data []byte, failure string) (line, column int) {
 		line, _ = strconv.Atoi(m[1])
 		line = max(line, 1)
 	}
-	const mostSeparators = 3_000 // beyond, the search costs more than it is worth
-	if separators(data) > mostSeparators {
+	const mostBytes, mostSeparators = 128 << 10, 3_000 // beyond, the search costs more than it is worth
+	if len(data) > mostBytes || separators(data) > mostSeparators {
 		return line, firstColumn(src, line)
 	}
 	fails := func(lines []string, rest string) bool {
-		return yamlFailure([]byte(strings.Join(append(lines[:len(lines):len(lines)], rest), "\n"))) == failure
+		return yamlFailure([]byte(strings.Join(append(slices.Clip(lines), rest), "\n"))) == failure
 	}
 	found := sort.Search(len(src.lines), func(i int) bool { return fails(src.lines[:i], src.lines[i]+"\n") })
 	if found == len(src.lines) {
@@ -168,8 +171,8 @@ func locate(src *source, data []byte, failure string) (line, column int) {
 // or of its last bracket.
 func openBracket(line []rune, opening, closing rune, otherwise int) int {
 	closed, last := 0, otherwise
-	for i := len(line) - 1; i >= 0; i-- {
-		switch line[i] {
+	for i, r := range slices.Backward(line) {
+		switch r {
 		case closing:
 			closed++
 		case opening:
