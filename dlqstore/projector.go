@@ -19,8 +19,8 @@ const (
 	// processes share it.
 	projectorDurable = "relay-projector"
 	// projectorAckWait is after how long another process takes over what a dead one
-	// had fetched.
-	projectorAckWait = time.Minute
+	// had fetched. A commit that takes longer is done twice, which changes nothing.
+	projectorAckWait = 10 * time.Second
 
 	defaultBatchMessages = 500
 	batchBytes           = 8 << 20
