@@ -101,6 +101,7 @@ func (r *route) run(ctx, work context.Context) {
 	var keeper sync.WaitGroup
 	keeper.Go(func() { r.keepAlive(settled) })
 	loops.Wait()
+	r.log.Debug("takes nothing new", "route", r.cfg.Name)
 	deliveries.Wait()
 	close(settled)
 	keeper.Wait()
