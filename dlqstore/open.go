@@ -138,6 +138,14 @@ func (s *store) Ping(ctx context.Context) error {
 	if err := s.read.PingContext(ctx); err != nil {
 		return fmt.Errorf("ping the database: %w", err)
 	}
+	schema, err := s.Schema(ctx)
+	if err != nil {
+		return err
+	}
+	if schema.Current < schema.Known {
+		return fmt.Errorf("the database's schema is at version %d, this relay needs %d: run `relay migrate up`, or start relay without --no-migrate",
+			schema.Current, schema.Known)
+	}
 	return nil
 }
 

@@ -99,6 +99,8 @@ func TestNotMigrated(t *testing.T) {
 	schema, err := store.Schema(t.Context())
 	check(t, err)
 	want(t, "version", schema.Current, 0)
+	err = store.Ping(t.Context())
+	want(t, "ping tells the cure", err != nil && strings.Contains(err.Error(), "`relay migrate up`"), true)
 	db, err := sql.Open("pgx", url)
 	check(t, err)
 	defer db.Close()

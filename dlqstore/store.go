@@ -117,7 +117,7 @@ type Store interface {
 	// *StateError.
 	Restore(ctx context.Context, id string, by Actor) error
 
-	// Ping says whether the database answers.
+	// Ping says whether the database answers and has the tables that relay needs.
 	Ping(ctx context.Context) error
 	// Close gives back what Open took.
 	Close()

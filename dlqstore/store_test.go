@@ -164,6 +164,7 @@ func testMigrateAgain(t *testing.T, s dlqstore.Store, _ *sql.DB) {
 	check(t, err)
 	want(t, "schema", schema.Current == schema.Known && schema.Known > 0, true)
 	get(t, s, letter(1).ID)
+	check(t, s.Ping(t.Context()))
 }
 
 func testTooNew(t *testing.T, s dlqstore.Store, raw *sql.DB) {
