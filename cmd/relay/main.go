@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -24,6 +25,9 @@ const (
 )
 
 func main() {
+	// net/http reports a receiver's stray bytes to the standard logger, quoting them.
+	// Nothing that a receiver sends belongs in the log unasked.
+	log.SetOutput(io.Discard)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The first signal asks for a graceful stop; a second one finds the default
 	// handler again and ends the process at once.

@@ -108,7 +108,7 @@ func (p *process) wait() int {
 	return 0
 }
 
-var adminAddr = regexp.MustCompile(`(?:admin=|admin page +)(http://[0-9.:]+)`)
+var adminAddr = regexp.MustCompile(`admin(?:=| page +|":")(http://[0-9.:]+)`)
 
 // admin waits until relay has said where its admin page is.
 func (p *process) admin() string {

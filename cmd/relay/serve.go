@@ -143,6 +143,9 @@ func serve(ctx context.Context, s settings) error {
 	} else {
 		s.log.Info("relay runs", "version", relayVersion(), "routes", len(s.config.Routes), "admin", where.adminURL, "nats", where.natsURL)
 	}
+	defer context.AfterFunc(ctx, func() {
+		s.log.Info("stopping: attempts under way may finish, a second signal cuts them off", "drain", s.drain)
+	})()
 	err = disp.Run(deliver)
 	stop(err)
 	parts.Wait()
