@@ -140,9 +140,14 @@ routes:
 		b.Fatal(err)
 	}
 	defer nc.Close()
+	devNull, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer devNull.Close()
 	return measure(b, js, "relay-bench", func() (stop func()) {
 		d, err := dispatcher.New(dispatcher.Options{
-			Conn: nc, Config: c, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+			Conn: nc, Config: c, Logger: slog.New(slog.NewTextHandler(devNull, nil)),
 			LookupEnv: func(string) (string, bool) { return "whsec_" + strings.Repeat("MDEy", 11), true },
 		})
 		if err != nil {
@@ -196,8 +201,10 @@ func measure(b *testing.B, js jetstream.JetStream, consumer string, start func()
 	cpu, began := cpuTime(b), time.Now()
 	stop := start()
 	defer stop()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
 	for {
-		time.Sleep(5 * time.Millisecond)
+		<-tick.C
 		c, err := js.Consumer(context.Background(), "BENCH", consumer)
 		if err == nil && c.CachedInfo().AckFloor.Stream == benchMessages {
 			return cost{benchMessages, time.Since(began), cpuTime(b) - cpu}
@@ -270,7 +277,7 @@ func benchPeers() int {
 			go answerAll(conn)
 		}
 	}()
-	fmt.Println(s.ClientURL(), "http://"+ln.Addr().String()+"/hook")
+	fmt.Fprintln(os.Stdout, s.ClientURL(), "http://"+ln.Addr().String()+"/hook")
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	s.Shutdown()
 	return 0

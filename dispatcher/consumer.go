@@ -25,8 +25,6 @@ const (
 	metaStart = "relay.start"
 )
 
-var errNoStream = errors.New("there is no such stream")
-
 // ensureLive makes the route's consumer what the file says: creates it, updates what
 // can be updated, and refuses to touch what is not relay's.
 func (r *route) ensureLive(ctx context.Context) error {

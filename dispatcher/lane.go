@@ -101,5 +101,5 @@ func (l *lane) readReplay(ctx context.Context, d *delivery) error {
 }
 
 func attemptOf(meta *nats.MsgMetadata) int {
-	return int(min(meta.NumDelivered, 1<<30)) //nolint:gosec // bounded just here
+	return int(min(meta.NumDelivered, 1<<30))
 }

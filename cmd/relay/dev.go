@@ -55,7 +55,7 @@ func devCommand() *cobra.Command {
 			if s.data, err = os.MkdirTemp("", "relay-dev-"); err != nil {
 				return unusable(fmt.Errorf("make a folder for the data: %w; give one with --data", err))
 			}
-			defer os.RemoveAll(s.data)
+			defer func() { err = errors.Join(err, os.RemoveAll(s.data)) }()
 		}
 		if err := writable(s.data); err != nil {
 			return unusable(err)

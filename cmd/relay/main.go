@@ -101,7 +101,7 @@ func fromEnv(cmd *cobra.Command, names map[string]string) error {
 }
 
 // version is set by the release build; else it comes from the module's build info.
-var version = "" //nolint:gochecknoglobals // the linker's -X needs a variable
+var version = ""
 
 func relayVersion() string {
 	if version != "" {

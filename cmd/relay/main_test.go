@@ -101,8 +101,7 @@ func (p *process) wait() int {
 	case <-time.After(time.Minute):
 		p.t.Fatalf("relay has not ended after a minute\n%s%s", p.stdout, p.stderr)
 	}
-	var exit *exec.ExitError
-	if errors.As(p.err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](p.err); ok {
 		return exit.ExitCode()
 	}
 	return 0

@@ -109,7 +109,7 @@ func send(ctx context.Context, nc *nats.Conn, m *nats.Msg, count int, stdout, st
 // progress is a bar for long work at a terminal, and nothing elsewhere.
 func progress(total int, what string, w io.Writer) *progressbar.ProgressBar {
 	f, ok := w.(*os.File)
-	if total < 2 || !ok || !term.IsTerminal(int(f.Fd())) { //nolint:gosec // a file descriptor fits an int
+	if total < 2 || !ok || !term.IsTerminal(int(f.Fd())) {
 		return progressbar.DefaultSilent(int64(total))
 	}
 	return progressbar.NewOptions(total, progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(what),

@@ -64,11 +64,11 @@ func serve(ctx context.Context, s settings) error {
 		defer server.Shutdown()
 	}
 	conn, err := connect(ctx, s)
-	if err != nil {
-		return err
-	}
-	if conn == nil {
+	switch {
+	case ctx.Err() != nil:
 		return nil // asked to stop while waiting for NATS
+	case err != nil:
+		return unusable(err)
 	}
 	defer conn.Close()
 
@@ -170,24 +170,15 @@ func startEmbedded(s *settings) (*natsconn.Embedded, error) {
 	return server, nil
 }
 
-// connect waits for NATS and says what it waits for. A nil connection without an error
-// means that ctx ended first.
+// connect waits for NATS and says what it waits for.
 func connect(ctx context.Context, s settings) (*nats.Conn, error) {
 	said := ""
-	conn, err := natsconn.Wait(ctx, named(&s.nats, "relay "+instance(), s.log), func(err error) {
+	return natsconn.Wait(ctx, named(&s.nats, "relay "+instance(), s.log), func(err error) {
 		if err.Error() != said {
 			said = err.Error()
 			s.log.Warn("waiting for NATS", "err", err)
 		}
 	})
-	switch {
-	case err == nil:
-		return conn, nil
-	case ctx.Err() != nil:
-		return nil, nil
-	default:
-		return nil, unusable(err)
-	}
 }
 
 // migrate brings the database's schema up, for as long as it takes the database to
