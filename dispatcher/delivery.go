@@ -87,7 +87,14 @@ func (r *route) attempt(ctx, work context.Context, d *delivery) Outcome {
 			attempt: d.Attempt, since: d.since, now: time.Now(),
 			random: rand.Float64(), //nolint:gosec // jitter needs no secrecy
 		}, r.cfg)
-		if out.Verdict == routes.Nak && d.answer.Err != nil && d.answer.Err.OurSide() && ctx.Err() == nil {
+		if heldBack(d.answer) { // no request was made, so none is recorded
+			switch {
+			case out.Verdict != routes.Nak:
+				return out // it is too old to wait any longer
+			case ctx.Err() != nil:
+				out.RetryIn = 0
+				return out
+			}
 			r.log.LogAttrs(ctx, slog.LevelWarn, "held back", attrs(nil, d, out)...)
 			continue
 		}
@@ -97,6 +104,12 @@ func (r *route) attempt(ctx, work context.Context, d *delivery) Outcome {
 		}
 		return out
 	}
+}
+
+// heldBack says whether an obstacle on relay's own side kept the attempt from being
+// made at all. One that relay cut off by stopping may have reached the receiver.
+func heldBack(a webhook.Answer) bool {
+	return a.Err != nil && a.Err.OurSide() && a.Err.Class != webhook.ClassCanceled
 }
 
 // record publishes the attempt's event: of every failed attempt, and of the attempt

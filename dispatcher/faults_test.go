@@ -236,6 +236,9 @@ routes:
 	if n := len(r.Requests()); n != 0 {
 		t.Errorf("the receiver saw %d requests", n)
 	}
+	if a := h.attempts(); len(a) != 0 {
+		t.Errorf("%d attempts are recorded, and no request was made", len(a))
+	}
 }
 
 // A replay comes through its lane, reaches the route, and its end is told on the

@@ -129,7 +129,7 @@ func (g *gate) leave(done func(error), a webhook.Answer) {
 		g.mu.Unlock()
 	}
 	switch {
-	case a.Err != nil && a.Err.OurSide() && a.Err.Class != webhook.ClassCanceled:
+	case heldBack(a):
 		g.force.Store(true)
 		done(errFault)
 		g.force.Store(false)
