@@ -152,6 +152,7 @@ func (s *Server) Handler() http.Handler {
 	r.Post("/api/v1/dead-letters/{id}/replay", s.api(s.replayDeadLetter))
 	r.Post("/api/v1/dead-letters/{id}/discard", s.api(s.discardDeadLetter))
 	r.Post("/api/v1/dead-letters/{id}/restore", s.api(s.restoreDeadLetter))
+	r.Get("/api/v1/dead-letter-groups", s.api(s.listGroups))
 	r.Post("/api/v1/reload", s.api(s.reload))
 	return r
 }

@@ -66,7 +66,7 @@ func (s *Server) reload(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) listDeadLetters(w http.ResponseWriter, r *http.Request) error {
-	query, err := strictQuery(r, "route", "subject", "reason", "status", "state", "q", "since", "until", "limit", "cursor")
+	query, err := strictQuery(r, append(filterParameters(), "limit", "cursor")...)
 	if err != nil {
 		return err
 	}

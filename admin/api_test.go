@@ -33,7 +33,7 @@ func TestDeadLetterJSON(t *testing.T) {
 		`"original_subject":"orders.created","original_data":{"order":9007199254741000,"total":12.50},` +
 		`"payload_base64":"eyJvcmRlciI6OTAwNzE5OTI1NDc0MTAwMCwidG90YWwiOjEyLjUwfQ==",` +
 		`"headers":{"Content-Type":["application/json"],"Event-Type":["order"]},` +
-		`"error":"the receiver answered 503","status":503,"response":"<b>busy</b>","retry_count":8,` +
+		`"error":"the receiver answered 503","status":503,"error_class":"5xx","fingerprint":"398502b4b7d3f566","response":"<b>busy</b>","retry_count":8,` +
 		`"consumer_name":"relay-orders-to-billing","stream":"ORDERS","stream_sequence":7,` +
 		`"published_at":"2026-03-04T09:00:00Z","failed_at":"2026-03-04T11:00:07Z",` +
 		`"attempts":[{"number":1,"at":"2026-03-04T10:00:00Z","status":0,"error":"timeout_headers: no answer within 15s","duration_ms":15000.25},` +

@@ -21,6 +21,8 @@ type deadLetterJSON struct {
 	Headers         map[string][]string `json:"headers"`
 	Error           string              `json:"error"`
 	Status          int                 `json:"status"` // 0: there was no answer
+	ErrorClass      string              `json:"error_class"`
+	Fingerprint     string              `json:"fingerprint"` // of the cause, as in dead-letter-groups
 	// Response is the start of the answer's body as text; one that is no UTF-8 comes
 	// as ResponseBase64 instead.
 	Response       string        `json:"response"`
@@ -48,6 +50,7 @@ func toJSON(d dlqstore.DeadLetter) deadLetterJSON {
 	out := deadLetterJSON{
 		ID: d.ID, Route: d.Route, State: d.State, Reason: d.Reason, OriginalSubject: d.OriginalSubject,
 		Payload: d.Payload, Headers: d.Headers, Error: d.Error, Status: d.Status,
+		ErrorClass: d.ErrorClass, Fingerprint: d.Fingerprint,
 		RetryCount: d.RetryCount, ConsumerName: d.ConsumerName, Stream: d.Stream, StreamSequence: d.StreamSequence,
 		PublishedAt: d.PublishedAt.UTC(), FailedAt: d.FailedAt.UTC(), ReplayOf: d.ReplayOf,
 	}

@@ -24,7 +24,7 @@ func parseFilter(q url.Values, now time.Time) (f dlqstore.Filter, p dlqstore.Pag
 			}
 		}
 	}
-	f.Route, f.Query, p.Cursor = q.Get("route"), q.Get("q"), q.Get("cursor")
+	f.Route, f.Fingerprint, f.Query, p.Cursor = q.Get("route"), q.Get("fingerprint"), q.Get("q"), q.Get("cursor")
 	if f.Subject, err = parseSubject(q.Get("subject")); err != nil {
 		return f, p, err
 	}

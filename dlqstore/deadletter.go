@@ -53,14 +53,18 @@ type DeadLetter struct {
 	Headers         map[string][]string
 	Error           string // what went wrong in the last attempt; at most MaxErrorBytes
 	Status          int    // the last answer's HTTP status; 0: there was no answer
-	Response        []byte // the start of the last answer's body; at most MaxResponseBytes
-	RetryCount      int    // attempts made
-	ConsumerName    string
-	Stream          string
-	StreamSequence  uint64
-	PublishedAt     time.Time // when the original was stored in its stream
-	FailedAt        time.Time
-	ReplayOf        string // id of the dead letter that this is an edited replay of
+	// ErrorClass is the error in one word: 5xx, timeout_headers, dns. Fingerprint is
+	// the same for all that died of the same cause. The Store sets both.
+	ErrorClass     string
+	Fingerprint    string
+	Response       []byte // the start of the last answer's body; at most MaxResponseBytes
+	RetryCount     int    // attempts made
+	ConsumerName   string
+	Stream         string
+	StreamSequence uint64
+	PublishedAt    time.Time // when the original was stored in its stream
+	FailedAt       time.Time
+	ReplayOf       string // id of the dead letter that this is an edited replay of
 	// ReplayCount is how many replays of it have been started, edited ones included.
 	ReplayCount int
 	// ChangedBy is who brought it into its state, and ChangedAt when; empty: relay.

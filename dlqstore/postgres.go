@@ -147,10 +147,11 @@ func upsertPostgresRows(ctx context.Context, tx *sql.Tx, rows []row) error {
 		SELECT id, route, state, reason, original_subject, payload, headers::jsonb, headers_exact, error, status,
 			response, retry_count, consumer_name, stream, stream_sequence, published_at::timestamptz,
 			failed_at::timestamptz, nullif(replay_of, ''), family, replay_count, died_in, changed_by,
-			changed_at::timestamptz
+			changed_at::timestamptz, error_class, cause, fingerprint
 		FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::text[], $8::bytea[],
 			$9::text[], $10::int[], $11::bytea[], $12::int[], $13::text[], $14::text[], $15::bigint[], $16::text[],
-			$17::text[], $18::text[], $19::text[], $20::int[], $21::int[], $22::text[], $23::text[])
+			$17::text[], $18::text[], $19::text[], $20::int[], $21::int[], $22::text[], $23::text[], $24::text[],
+			$25::text[], $26::text[])
 			AS r (` + rowColumns + `)` + onConflict
 	columns := make([][]any, rowColumnCount)
 	for i := range columns {

@@ -248,7 +248,7 @@ func (s *store) quarantine(ctx context.Context, tx *sql.Tx, u Unreadable) error 
 	}
 	sequence := int64(u.Sequence & (1<<63 - 1)) // what is above cannot be, and the id keeps it apart
 	result, err := tx.ExecContext(ctx, insert, hex.EncodeToString(sum.Sum(nil)), formatStamp(time.Now()),
-		truncate(cleanText(u.Reason), MaxErrorBytes), cleanText(u.Stream), sequence, cleanText(u.Subject), headers, exact, data)
+		shortText(cleanText(u.Reason)), cleanText(u.Stream), sequence, cleanText(u.Subject), headers, exact, data)
 	if err != nil {
 		return fmt.Errorf("quarantine a message of stream %q: %w", u.Stream, err)
 	}

@@ -17,6 +17,7 @@ func testRoundTrip(t *testing.T, s dlqstore.Store, _ *sql.DB) {
 	wanted := r.DeadLetter
 	wanted.Response = []byte("answer 0.2")
 	wanted.ChangedAt = r.FailedAt
+	wanted.ErrorClass, wanted.Fingerprint = "5xx", "4ef41f5a1d30a0ba"
 	wanted.Attempts = []dlqstore.Attempt{attempt(r, 0, 1, "nak"), attempt(r, 0, 2, "term")}
 	want(t, "dead letter", get(t, s, r.ID), wanted)
 

@@ -144,6 +144,9 @@ func (s *store) where(f Filter) *conditions {
 	if f.State != "" {
 		w.add(`state = ` + w.arg(string(f.State)))
 	}
+	if f.Fingerprint != "" {
+		w.add(`fingerprint = ` + w.arg(f.Fingerprint))
+	}
 	if f.Query != "" {
 		text := w.arg(`%` + likeEscaper.Replace(f.Query) + `%`)
 		w.add(`(id = ` + w.arg(f.Query) +

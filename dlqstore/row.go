@@ -21,12 +21,12 @@ type row struct {
 const (
 	rowColumns = `id, route, state, reason, original_subject, payload, headers, headers_exact, error, status,
 		response, retry_count, consumer_name, stream, stream_sequence, published_at, failed_at, replay_of, family,
-		replay_count, died_in, changed_by, changed_at`
-	rowColumnCount = 23
+		replay_count, died_in, changed_by, changed_at, error_class, cause, fingerprint`
+	rowColumnCount = 26
 
 	insertRow = `INSERT INTO dead_letters (` + rowColumns + `)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, nullif($18, ''), $19, $20,
-			$21, $22, $23)`
+			$21, $22, $23, $24, $25, $26)`
 
 	// onConflict takes a later death's cause and never touches what was there before
 	// the delivery died: payload, headers and origin.
@@ -34,7 +34,8 @@ const (
 		ON CONFLICT (id) DO UPDATE SET
 			reason = excluded.reason, error = excluded.error, status = excluded.status, response = excluded.response,
 			retry_count = excluded.retry_count, consumer_name = excluded.consumer_name, failed_at = excluded.failed_at,
-			died_in = excluded.died_in
+			died_in = excluded.died_in, error_class = excluded.error_class, cause = excluded.cause,
+			fingerprint = excluded.fingerprint
 		WHERE excluded.died_in > dead_letters.died_in`
 )
 
@@ -44,13 +45,14 @@ func (r row) values() []any {
 	if payload == nil {
 		payload = []byte{} // NULL would mean that there is none
 	}
+	c := causeOf(r.DeadLetter)
 	return []any{
 		r.ID, cleanText(r.Route), string(r.State), string(r.Reason), cleanText(r.OriginalSubject), payload, headers, exact,
-		truncate(cleanText(r.Error), MaxErrorBytes), r.Status, r.Response[:min(len(r.Response), MaxResponseBytes)],
+		shortText(cleanText(r.Error)), r.Status, r.Response[:min(len(r.Response), MaxResponseBytes)],
 		r.RetryCount, cleanText(r.ConsumerName), cleanText(r.Stream),
 		int64(r.StreamSequence), //nolint:gosec // check refuses those above MaxInt64
 		formatStamp(r.PublishedAt), formatStamp(r.FailedAt), r.ReplayOf, r.family, r.ReplayCount, r.diedIn,
-		cleanText(r.ChangedBy), formatStamp(r.ChangedAt),
+		cleanText(r.ChangedBy), formatStamp(r.ChangedAt), c.class, c.text, c.fingerprint,
 	}
 }
 
@@ -64,7 +66,7 @@ const (
 func attemptValues(a Attempt) []any {
 	headers, _ := headerColumns(a.ResponseHeaders)
 	return []any{
-		a.ID, a.Replay, a.Number, cleanText(a.Route), formatStamp(a.At), a.Status, truncate(cleanText(a.Error), MaxErrorBytes),
+		a.ID, a.Replay, a.Number, cleanText(a.Route), formatStamp(a.At), a.Status, shortText(cleanText(a.Error)),
 		float64(a.Duration) / float64(time.Millisecond), headers, a.Response[:min(len(a.Response), MaxResponseBytes)],
 		a.Verdict, cleanText(a.Instance),
 	}
@@ -112,18 +114,18 @@ func fits(numbers ...int) bool {
 // plainID says whether a text column keeps the id as it is.
 func plainID(id string) bool { return cleanText(id) == id }
 
-// truncate cuts text to that many bytes, between characters.
-func truncate(s string, limit int) string {
-	if len(s) <= limit {
+// shortText cuts text to MaxErrorBytes, between characters.
+func shortText(s string) string {
+	if len(s) <= MaxErrorBytes {
 		return s
 	}
-	return strings.ToValidUTF8(s[:limit], "")
+	return strings.ToValidUTF8(s[:MaxErrorBytes], "")
 }
 
 // selectColumns are what scanDeadLetter reads, in its order.
 const selectColumns = `id, route, state, reason, original_subject, payload, headers, headers_exact, error, status,
 	response, retry_count, consumer_name, stream, stream_sequence, published_at, failed_at, coalesce(replay_of, ''),
-	replay_count, discard_reason, changed_by, changed_at`
+	replay_count, discard_reason, changed_by, changed_at, error_class, fingerprint`
 
 // scanner is a *sql.Row or a *sql.Rows.
 type scanner interface{ Scan(...any) error }
@@ -135,7 +137,8 @@ func scanDeadLetter(s scanner) (DeadLetter, error) {
 	var sequence int64
 	err := s.Scan(&d.ID, &d.Route, &d.State, &d.Reason, &d.OriginalSubject, &d.Payload, &headers, &exact, &d.Error,
 		&d.Status, &d.Response, &d.RetryCount, &d.ConsumerName, &d.Stream, &sequence, (*stamp)(&d.PublishedAt),
-		(*stamp)(&d.FailedAt), &d.ReplayOf, &d.ReplayCount, &d.DiscardReason, &d.ChangedBy, (*stamp)(&d.ChangedAt))
+		(*stamp)(&d.FailedAt), &d.ReplayOf, &d.ReplayCount, &d.DiscardReason, &d.ChangedBy, (*stamp)(&d.ChangedAt),
+		&d.ErrorClass, &d.Fingerprint)
 	if err != nil {
 		return DeadLetter{}, err
 	}

@@ -50,9 +50,11 @@ type Filter struct {
 	Reason  Reason
 	Status  int
 	State   State
-	Query   string    // the id, or text in subject or error in any case, or bytes in the payload
-	Since   time.Time // failed at this time or later
-	Until   time.Time // failed before this time
+	// Fingerprint is that of a Group.
+	Fingerprint string
+	Query       string    // the id, or text in subject or error in any case, or bytes in the payload
+	Since       time.Time // failed at this time or later
+	Until       time.Time // failed before this time
 }
 
 // Page asks for one page of a list, newest first.
@@ -96,6 +98,9 @@ type Store interface {
 	Get(ctx context.Context, id string) (DeadLetter, error)
 	// Count returns how many dead letters the filter chooses.
 	Count(ctx context.Context, f Filter) (int, error)
+	// Groups returns the dead letters that the filter chooses by cause and route, the
+	// largest groups first, at most limit: 50 when it is 0, never more than 500.
+	Groups(ctx context.Context, f Filter, limit int) ([]Group, error)
 
 	// StartReplay moves a dead letter from dead to replaying, records the audit row
 	// in the same transaction and returns what is to be sent. With edit set, that is

@@ -37,6 +37,7 @@ func TestStore(t *testing.T) {
 		"restored family in a race":             testFamilyRace,
 		"discard and restore":                   testDiscardRestore,
 		"audit is append-only":                  testAudit,
+		"groups by cause":                       testGroups,
 		"filters":                               testFilters,
 		"paging":                                testPaging,
 		"large payloads make short pages":       testLargePages,

@@ -1,0 +1,49 @@
+package admin
+
+import (
+	"net/http"
+	"time"
+
+	"relay/dlqstore"
+)
+
+// groupJSON is all dead letters of one route that died of the same cause.
+type groupJSON struct {
+	Route       string          `json:"route"`
+	Fingerprint string          `json:"fingerprint"` // the parameter of that name chooses the group
+	Cause       string          `json:"cause"`
+	ErrorClass  string          `json:"error_class"`
+	Status      int             `json:"status"` // 0: there was no answer
+	Reason      dlqstore.Reason `json:"reason"` // of the newest
+	Count       int             `json:"count"`
+	FirstSeen   time.Time       `json:"first_seen"`
+	LastSeen    time.Time       `json:"last_seen"`
+	Sample      string          `json:"sample"` // id of the newest
+}
+
+// filterParameters are the names under which a query chooses dead letters.
+func filterParameters() []string {
+	return []string{"route", "subject", "reason", "status", "state", "fingerprint", "q", "since", "until"}
+}
+
+func (s *Server) listGroups(w http.ResponseWriter, r *http.Request) error {
+	query, err := strictQuery(r, append(filterParameters(), "limit")...)
+	if err != nil {
+		return err
+	}
+	filter, page, err := parseFilter(query, s.now())
+	if err != nil {
+		return err
+	}
+	groups, err := s.opts.Store.Groups(r.Context(), filter, page.Limit)
+	if err != nil {
+		return err
+	}
+	list := make([]groupJSON, len(groups))
+	for i, g := range groups {
+		list[i] = groupJSON(g)
+		list[i].FirstSeen, list[i].LastSeen = g.FirstSeen.UTC(), g.LastSeen.UTC()
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"groups": list})
+	return nil
+}
