@@ -8,12 +8,14 @@ import (
 	"strings"
 )
 
+// maxProblems bounds what is gathered: nobody mends more at once.
+const maxProblems = 1_000
+
 // decoder walks the nodes of one Load and gathers what is wrong with them.
 type decoder struct {
 	opts     Options
 	problems []Problem
 	seen     map[string]bool // problems told already: a default is read once a route
-	bad      map[*node]bool  // nodes with a mistake, which later checks pass over
 	prefix   string          // of the path: routes[2] "billing":
 	path     []string
 	partial  bool // reading defaults:, where nothing is required
@@ -57,16 +59,20 @@ func (d *decoder) fileProblem(src *source, line, column int, code, format string
 }
 
 func (d *decoder) add(n *node, p Problem) {
+	if len(d.problems) > maxProblems {
+		return
+	}
 	relative := joinPath(d.path)
 	p.Pos = n.pos()
 	p.Path = strings.TrimRight(d.prefix+relative, ":. ")
 	told := fmt.Sprint(p.Pos, relative, p.Message)
 	if d.seen[told] {
-		d.bad[n] = d.bad[n] || !p.Warning
 		return
 	}
 	d.seen[told] = true
-	d.bad[n] = d.bad[n] || !p.Warning
+	if len(d.problems) == maxProblems {
+		p = Problem{Pos: p.Pos, Code: codeLimit, Message: fmt.Sprintf("reading ends after %d problems; more may follow", maxProblems)}
+	}
 	d.problems = append(d.problems, p)
 }
 

@@ -72,7 +72,7 @@ func newDecoder(o Options) *decoder {
 	if o.LookupEnv == nil {
 		o.LookupEnv = os.LookupEnv
 	}
-	return &decoder{opts: o, seen: map[string]bool{}, bad: map[*node]bool{}}
+	return &decoder{opts: o, seen: map[string]bool{}}
 }
 
 func (d *decoder) lookup(name string) (string, bool) { return d.opts.LookupEnv(name) }

@@ -161,6 +161,45 @@ func TestLoadTellsInvalidFromUnreadable(t *testing.T) {
 	}
 }
 
+// Nothing is said about what a file that could not be read as YAML may have held.
+func TestAFileWithASyntaxMistakeIsNotMissed(t *testing.T) {
+	dir := write(t, map[string]string{"a.yaml": "routes: [\n", "b.yaml": "routes: [{ name: shop }]\n"})
+	_, err := routes.Load([]string{dir}, routes.Options{})
+	if problems, _ := errors.AsType[routes.Problems](err); len(problems) != 1 || problems[0].Code != "syntax" {
+		t.Errorf("got %v, want the syntax mistake alone", err)
+	}
+}
+
+// Files that are near to a mistake and hold none.
+func TestWhatIsAllowed(t *testing.T) {
+	queue := "streams: [{ name: ORDERS, subjects: [orders.>], retention: workqueue }]\n"
+	twice := route("shop", "") + strings.TrimPrefix(strings.Replace(route("shop", ""), "name: shop", "name: other", 1), "routes:\n")
+	for name, file := range map[string]string{
+		"a disabled route takes nothing from a queue":       queue + twice + "    enabled: false\n",
+		"a disabled first route takes nothing from a queue": queue + strings.Replace(twice, "    stream", "    enabled: false\n    stream", 1),
+		"ranges side by side":                               route("shop", "    status: { 400-409: term, 410-420: nak, 4xx: nak, 404: ack }\n"),
+		"ack_wait just above the timeout":                   route("shop", "    consumer: { ack_wait: 20001ms }\n"),
+		"a private network that is allowed":                 strings.Replace(route("shop", ""), `url: "https://example.com/shop"`, `url: "http://10.1.2.3/", egress: { mode: strict, allow: [10.1.0.0/16] }`, 1),
+		"IPv6 and a port":                                   strings.Replace(route("shop", ""), "https://example.com/shop", "HTTP://[::1]:8080?x=1", 1),
+		"a host with a final dot and an underscore":         strings.Replace(route("shop", ""), "example.com", "my_app.svc.cluster.local.", 1),
+		"a filter that begins with a wildcard":              strings.Replace(route("shop", ""), "[orders.shop]", "['*.shop', '*.*.shop']", 1),
+		"everything in a stream":                            strings.Replace(route("shop", ""), "[orders.shop]", "['>']", 1),
+		"null where a key is optional":                      "version: null\nstreams: null\ndefaults: ~\ndead_letter: null\n" + route("shop", "    retry: null\n    status: { 404: null }\n"),
+		"a merge key gives way to a header":                 "x-headers: &headers { X-A: a, X-B: b }\n" + strings.Replace(route("shop", ""), "/shop\"", "/shop\", headers: { <<: *headers, X-A: c }", 1),
+		"keys of its own":                                   "x-team: { anything: [1, two, { three: 4 }] }\n" + route("shop", ""),
+		"a merge key gives way to the route's own":          "x-base: &base { stream: OTHER, concurrency: 4 }\n" + strings.Replace(route("shop", ""), "    stream: ORDERS", "    <<: *base\n    stream: ORDERS", 1),
+	} {
+		c, err := routes.Parse("routes.yaml", []byte(file), routes.Options{})
+		if err != nil || len(c.Warnings) > 0 {
+			t.Errorf("%s: got %v and %v", name, err, c)
+			continue
+		}
+		if c.Routes[0].Stream != "ORDERS" {
+			t.Errorf("%s: got stream %s", name, c.Routes[0].Stream)
+		}
+	}
+}
+
 func TestMarksAndLineBreaksOfOtherEditors(t *testing.T) {
 	file := "\ufeff" + strings.ReplaceAll(route("shop", "    colour: red\n"), "\n", "\r\n")
 	_, err := routes.Parse("routes.yaml", []byte(file), routes.Options{})

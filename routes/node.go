@@ -87,9 +87,7 @@ func merge(s *shape, base, over *node) *node {
 		}
 	}
 	for _, p := range over.pairs {
-		if !p.value.null() {
-			p.value = merge(s.child(p.key.text), base.get(p.key.text), p.value)
-		}
+		p.value = merge(s.child(p.key.text), base.get(p.key.text), p.value)
 		out.pairs = append(out.pairs, p)
 	}
 	return &out
@@ -167,8 +165,7 @@ var (
 	numberText  = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?$`)
 )
 
-// defaultNode is a default's text as if it stood in a file. It has no place: nothing
-// is wrong with a default.
+// defaultNode is a default's text as if it stood in a file.
 func defaultNode(text string) *node {
 	tag := "!!str"
 	switch {

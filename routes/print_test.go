@@ -81,6 +81,14 @@ func TestPeopleAreShownFifty(t *testing.T) {
 	}
 }
 
+func TestProblemsAreBounded(t *testing.T) {
+	_, err := routes.Parse("r.yaml", []byte("routes:\n"+strings.Repeat("  - {}\n", 1_000)), routes.Options{})
+	problems, _ := errors.AsType[routes.Problems](err)
+	if len(problems) != 1_001 || problems[1_000].Code != "limit" {
+		t.Errorf("got %d problems, want 1000 and one that says so", len(problems))
+	}
+}
+
 type full struct{}
 
 func (full) Write([]byte) (int, error) { return 0, errors.New("disk full") }

@@ -1,6 +1,7 @@
 package routes_test
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -37,6 +38,31 @@ func TestDelay(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := c.retry.Delay(c.attempt, c.random); got != c.want {
+				t.Errorf("got %v, want %v", got, c.want)
+			}
+		})
+	}
+}
+
+func TestHorizon(t *testing.T) {
+	doubling := routes.Backoff{Initial: time.Second, Multiplier: 2, Max: 10 * time.Second, Jitter: 0.5}
+	schedule := []time.Duration{time.Second, time.Minute}
+	for _, c := range []struct {
+		name  string
+		retry routes.Retry
+		want  time.Duration
+	}{
+		{"one attempt has no delay", routes.Retry{MaxAttempts: 1, Backoff: doubling}, 0},
+		{"doubling", routes.Retry{MaxAttempts: 4, Backoff: doubling}, 7 * time.Second},
+		{"doubling up to the maximum", routes.Retry{MaxAttempts: 8, Backoff: doubling}, 45 * time.Second},
+		{"within a schedule", routes.Retry{MaxAttempts: 2, Schedule: schedule}, time.Second},
+		{"beyond a schedule", routes.Retry{MaxAttempts: 5, Schedule: schedule}, 3*time.Minute + time.Second},
+		{"a schedule that begins level", routes.Retry{MaxAttempts: 4, Schedule: []time.Duration{1, 1, 5}}, 7},
+		{"longer than a duration", routes.Retry{MaxAttempts: 1_000_000, Schedule: []time.Duration{720 * time.Hour}}, math.MaxInt64},
+		{"zero value", routes.Retry{}, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := c.retry.Horizon(); got != c.want {
 				t.Errorf("got %v, want %v", got, c.want)
 			}
 		})

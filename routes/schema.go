@@ -61,7 +61,7 @@ func (s *shape) excluded(key string, over *node) bool {
 type key[T any] struct {
 	*keyShape
 	read     func(d *decoder, n *node, into *T)
-	standard *node // the default; nil when there is none
+	standard func(into *T) // sets the default; nil when there is none
 }
 
 // field is the key of that name whose value goes where at points.
@@ -75,7 +75,11 @@ func field[T, V any](name string, k kind[V], at func(*T) *V, doc keyDoc) key[T] 
 	if doc.def == "" {
 		return key[T]{fieldShape, read, nil}
 	}
-	return key[T]{fieldShape, read, defaultNode(doc.def)}
+	standard, ok := k.read(newDecoder(Options{}), defaultNode(doc.def))
+	if !ok {
+		panic("routes: the default of " + name + " is not valid") // a mistake in this package
+	}
+	return key[T]{fieldShape, read, func(into *T) { *at(into) = standard }}
 }
 
 // object is a mapping with these keys and no others.
@@ -109,7 +113,7 @@ func readKey[T any](d *decoder, n *node, k key[T], into *T) {
 	case k.required && !d.partial:
 		d.missing(n, k.keyShape)
 	case k.standard != nil:
-		k.read(d, k.standard, into)
+		k.standard(into)
 	case k.shape.keys != nil && !k.shape.optional:
 		k.read(d, &node{kind: mapping, src: n.src, line: n.line, column: n.column}, into)
 	}

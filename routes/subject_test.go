@@ -26,6 +26,7 @@ func TestMatches(t *testing.T) {
 		{"orders.>", "orders.eu.created", true},
 		{"orders.>", "orders", false},
 		{">", "orders", true},
+		{">", "", false},
 		{"*.*", "orders", false},
 		{"orders.*.updated", "orders.7.updated", true},
 	} {
