@@ -3,9 +3,9 @@ package routes
 import (
 	"cmp"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // maxProblems bounds what is gathered: nobody mends more at once.
@@ -76,7 +76,10 @@ func (d *decoder) add(n *node, p Problem) {
 	d.problems = append(d.problems, p)
 }
 
-var plainKey = regexp.MustCompile(`^([A-Za-z0-9_-]{1,64}|\[[0-9]+\])$`)
+// isOdd is a character that would make a path hard to read.
+func isOdd(r rune) bool {
+	return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("_-[]", r)
+}
 
 // joinPath writes keys with dots between them: retry.schedule[1].
 func joinPath(path []string) string {
@@ -85,7 +88,7 @@ func joinPath(path []string) string {
 		if b.Len() > 0 && !strings.HasPrefix(key, "[") {
 			b.WriteByte('.')
 		}
-		if !plainKey.MatchString(key) {
+		if len(key) > 64 || strings.ContainsFunc(key, isOdd) {
 			key = quote(key)
 		}
 		b.WriteString(key)

@@ -1,6 +1,9 @@
 package routes
 
-import "regexp"
+import (
+	"regexp"
+	"strings"
+)
 
 // Values that may be secrets although they stand where none belongs: after a key
 // that sounds like one, with the prefix of a Standard Webhooks secret, or as the
@@ -13,6 +16,9 @@ var (
 
 // mask replaces what may be a secret by ***.
 func mask(text string) string {
+	if !strings.ContainsAny(text, ":_") { // most texts hold nothing of the kind
+		return text
+	}
 	text = secretKey.ReplaceAllString(text, "$1***")
 	text = secretPrefix.ReplaceAllString(text, "whsec_***")
 	return secretInURL.ReplaceAllString(text, "://***@")
