@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -25,57 +26,42 @@ const (
 	metaStart = "relay.start"
 )
 
-// ensureLive makes the route's consumer what the file says: creates it, updates what
-// can be updated, and refuses to touch what is not relay's.
+// ensureLive makes the route's consumer what the file says, by the same step that a
+// plan shows.
 func (r *route) ensureLive(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	stream, err := r.shared.js.Stream(ctx, r.cfg.Stream)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		if declared, ok := r.shared.declared(r.cfg.Stream); ok {
-			stream, err = r.shared.ensureStream(ctx, declared)
-		} else {
-			return &trouble{StateWaiting, fmt.Sprintf(
-				"there is no stream %q: list it under streams: for relay to create it, or create it yourself (nats stream add %s)",
-				r.cfg.Stream, r.cfg.Stream)}
+	p := newPlanner(r.shared.js, r.shared.file())
+	if st, ok := declared(p.config, r.cfg.Stream); ok {
+		step, err := p.declaredStream(ctx, st)
+		if err != nil {
+			return err
+		}
+		if step.Action == Create { // what else differs is for the look at all streams
+			if err := step.run(ctx, false); err != nil {
+				return err
+			}
+			delete(p.streams, st.Name)
 		}
 	}
-	if err != nil {
-		return fmt.Errorf("look at stream %q: %w", r.cfg.Stream, err)
-	}
-	want := liveConfig(r.cfg)
-	have, err := consumerInfo(ctx, stream, want.Durable)
+	step, err := p.live(ctx, r.cfg, r.position())
 	if err != nil {
 		return err
 	}
-	if have == nil {
-		r.keepPosition(&want, stream.CachedInfo())
-		if _, err := stream.CreateConsumer(ctx, want); err != nil {
-			return fmt.Errorf("create consumer %q on stream %q: %w", want.Durable, r.cfg.Stream, err)
-		}
+	if err := step.run(ctx, r.shared.allowRecreate); err != nil {
+		return err
+	}
+	if stream := p.streams[r.cfg.Stream]; stream != nil {
 		r.sawStream(stream.CachedInfo())
-		return nil
-	}
-	r.sawStream(stream.CachedInfo())
-	if err := compatible(have.Config, want); err != nil {
-		return &trouble{StateMisconfigured, err.Error()}
-	}
-	if merged, changed := merge(have.Config, want); changed {
-		if _, err := stream.UpdateConsumer(ctx, merged); err != nil {
-			return fmt.Errorf("update consumer %q of stream %q: %w", want.Durable, r.cfg.Stream, err)
-		}
 	}
 	return nil
 }
 
 // ensureReplay makes the consumer of the route's replay lane.
 func (r *route) ensureReplay(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	if _, err := r.shared.js.CreateOrUpdateConsumer(ctx, dlqstore.ReplayStream, replayConfig(r.cfg)); err != nil {
-		return fmt.Errorf("create consumer %q on stream %q: %w", replayDurable(r.cfg.Name), dlqstore.ReplayStream, err)
+	step, err := newPlanner(r.shared.js, r.shared.file()).replay(ctx, r.cfg)
+	if err != nil {
+		return err
 	}
-	return nil
+	return step.run(ctx, r.shared.allowRecreate)
 }
 
 // liveConfig is the consumer that a route asks for. It has no BackOff, which would be
@@ -140,61 +126,166 @@ func start(c routes.Consumer) string {
 	}
 }
 
-// compatible says what keeps relay from using the consumer that is there.
-func compatible(have, want jetstream.ConsumerConfig) error {
-	name := want.Durable
-	switch owner := have.Metadata[metaRoute]; {
-	case owner == "":
-		return fmt.Errorf("consumer %q is there and is not managed by relay: give the route another consumer.durable, or delete it (nats consumer rm)", name)
-	case owner != want.Metadata[metaRoute]:
-		return fmt.Errorf("consumer %q belongs to route %q: give this route another consumer.durable", name, owner)
-	}
-	var wrong []string
-	if len(have.BackOff) > 0 {
-		wrong = append(wrong, "it has BackOff, which would be added to every retry's delay")
-	}
-	if have.MaxDeliver > 0 {
-		wrong = append(wrong, fmt.Sprintf("it has MaxDeliver %d, after which JetStream would give messages up", have.MaxDeliver))
-	}
-	if have.AckPolicy != want.AckPolicy {
-		wrong = append(wrong, "its ack policy is not explicit")
-	}
-	if have.DeliverSubject != want.DeliverSubject {
-		wrong = append(wrong, "it is a push consumer")
-	}
-	if s := have.Metadata[metaStart]; s != want.Metadata[metaStart] {
-		wrong = append(wrong, fmt.Sprintf("it began with deliver_policy %s and the file says %s", s, want.Metadata[metaStart]))
-	}
-	if len(wrong) > 0 {
-		return fmt.Errorf("consumer %q cannot be used as it is: %s; delete it for relay to create it anew, or put the file back", name, strings.Join(wrong, "; "))
-	}
-	return nil
+// position is where a consumer stood on one incarnation of its stream.
+type position struct {
+	floor         uint64 // up to here everything is settled
+	streamCreated time.Time
 }
 
-// merge puts what the file says and JetStream can change in place into the
-// consumer's configuration, and says whether that changes anything.
-func merge(have, want jetstream.ConsumerConfig) (jetstream.ConsumerConfig, bool) {
-	filters := have.FilterSubjects
-	if have.FilterSubject != "" {
-		filters = []string{have.FilterSubject}
-	}
-	same := have.Description == want.Description && have.AckWait == want.AckWait &&
-		have.MaxAckPending == want.MaxAckPending && slices.Equal(filters, want.FilterSubjects)
-	have.Description, have.AckWait, have.MaxAckPending = want.Description, want.AckWait, want.MaxAckPending
-	have.FilterSubject, have.FilterSubjects = "", want.FilterSubjects
-	return have, !same
-}
-
-// keepPosition lets a consumer that was deleted behind relay's back begin where it
-// stood, not where the file says a new one begins: else the whole stream would be
-// delivered again. On a stream that was made anew the old position means nothing.
-func (r *route) keepPosition(c *jetstream.ConsumerConfig, stream *jetstream.StreamInfo) {
+// position is where the live consumer stood when last looked at; nil if it was not.
+// A consumer that was deleted behind relay's back begins there again, not where the
+// file says a new one begins: else the whole stream would be delivered again.
+func (r *route) position() *position {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.positioned || !r.streamCreated.Equal(stream.Created) {
-		return
+	if !r.positioned {
+		return nil
 	}
-	c.DeliverPolicy, c.OptStartSeq, c.OptStartTime = jetstream.DeliverByStartSequencePolicy, r.floor+1, nil
+	return &position{r.floor, r.streamCreated}
+}
+
+// live is the step for the consumer of a route. known may be nil.
+func (p *planner) live(ctx context.Context, r routes.Route, known *position) (Step, error) {
+	s := Step{Action: Refuse, Stream: r.Stream, Consumer: r.Consumer.Durable, Route: r.Name, state: StateWaiting}
+	stream, err := p.stream(ctx, r.Stream)
+	if err != nil {
+		return s, err
+	}
+	if _, ok := declared(p.config, r.Stream); stream == nil && !ok {
+		s.Note = fmt.Sprintf(
+			"there is no stream %q: list it under streams: for relay to create it, or create it yourself (nats stream add %s)",
+			r.Stream, r.Stream)
+		return s, nil
+	}
+	return p.consumer(ctx, s, liveConfig(r), known)
+}
+
+// replay is the step for the consumer of a route's replay lane.
+func (p *planner) replay(ctx context.Context, r routes.Route) (Step, error) {
+	return p.consumer(ctx, Step{Stream: dlqstore.ReplayStream, Consumer: replayDurable(r.Name), Route: r.Name}, replayConfig(r), nil)
+}
+
+// consumer completes the step for a consumer whose stream is there, or is created by
+// an earlier step.
+func (p *planner) consumer(ctx context.Context, s Step, want jetstream.ConsumerConfig, known *position) (Step, error) {
+	s.Action, s.Changes = Create, consumerChanges(nil, want)
+	s.do = func(ctx context.Context) error { return p.create(ctx, s.Stream, want) }
+	stream, err := p.stream(ctx, s.Stream)
+	if err != nil || stream == nil {
+		return s, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	have, err := consumerInfo(ctx, stream, want.Durable)
+	switch {
+	case err != nil:
+		return s, err
+	case have == nil:
+		return p.createAgain(ctx, s, stream, want, known)
+	}
+	s.Changes = consumerChanges(&have.Config, want)
+	owner := have.Config.Metadata[metaRoute]
+	switch {
+	case owner == "":
+		s.Action, s.state, s.Changes = Refuse, StateMisconfigured, nil
+		s.Note = fmt.Sprintf("consumer %q is there and is not managed by relay: give the route another consumer.durable, or delete it (nats consumer rm)", want.Durable)
+	case owner != want.Metadata[metaRoute]:
+		s.Action, s.state, s.Changes = Refuse, StateMisconfigured, nil
+		s.Note = fmt.Sprintf("consumer %q belongs to route %q: give this route another consumer.durable", want.Durable, owner)
+	case mustRecreate(have.Config, want):
+		s.Action, s.Note = Recreate, recreateNote(stream.CachedInfo().Config.Retention, have)
+		s.do = func(ctx context.Context) error { return p.recreate(ctx, stream, have, want) }
+	case len(s.Changes) > 0:
+		s.Action = Update
+		s.do = func(ctx context.Context) error { return p.update(ctx, s.Stream, overlayConsumer(have.Config, want)) }
+	case have.Config.Metadata[metaFrom] != "":
+		return p.leftover(ctx, s, stream)
+	default:
+		s.Action = Leave
+	}
+	return s, nil
+}
+
+// mustRecreate says whether the consumer differs in what JetStream cannot change.
+func mustRecreate(have, want jetstream.ConsumerConfig) bool {
+	return have.Metadata[metaStart] != want.Metadata[metaStart] || have.AckPolicy != want.AckPolicy ||
+		(have.DeliverSubject == "") != (want.DeliverSubject == "")
+}
+
+// consumerChanges lists what the file says and the consumer does not have, or, when
+// there is none, what it will have. BackOff and MaxDeliver have no keys in the file:
+// relay's consumers are without them.
+func consumerChanges(have *jetstream.ConsumerConfig, want jetstream.ConsumerConfig) []Change {
+	from := func(func(c jetstream.ConsumerConfig) string) string { return "" }
+	if have != nil {
+		from = func(text func(c jetstream.ConsumerConfig) string) string { return text(*have) }
+	}
+	var d differ
+	for _, setting := range []struct {
+		name string
+		text func(c jetstream.ConsumerConfig) string
+	}{
+		{"type", func(c jetstream.ConsumerConfig) string {
+			if c.DeliverSubject == "" {
+				return "pull"
+			}
+			return "push"
+		}},
+		{"deliver_subject", func(c jetstream.ConsumerConfig) string { return c.DeliverSubject }},
+		{"deliver_group", func(c jetstream.ConsumerConfig) string { return c.DeliverGroup }},
+		{"filter_subjects", func(c jetstream.ConsumerConfig) string { return strings.Join(filtersOf(c), ", ") }},
+		{"deliver_policy", func(c jetstream.ConsumerConfig) string { return c.Metadata[metaStart] }},
+		{"ack_policy", func(c jetstream.ConsumerConfig) string { return strings.ToLower(c.AckPolicy.String()) }},
+		{"ack_wait", func(c jetstream.ConsumerConfig) string { return c.AckWait.String() }},
+		{"max_ack_pending", func(c jetstream.ConsumerConfig) string { return strconv.Itoa(c.MaxAckPending) }},
+		{"description", func(c jetstream.ConsumerConfig) string { return c.Description }},
+		{"MaxDeliver", func(c jetstream.ConsumerConfig) string { return strconv.Itoa(c.MaxDeliver) }},
+		{"BackOff", func(c jetstream.ConsumerConfig) string {
+			if len(c.BackOff) == 0 {
+				return ""
+			}
+			return fmt.Sprint(c.BackOff)
+		}},
+	} {
+		d.setting(setting.name, from(setting.text), setting.text(want))
+	}
+	return d
+}
+
+// filtersOf are the filter subjects in an order of their own: JetStream knows none.
+func filtersOf(c jetstream.ConsumerConfig) []string {
+	if c.FilterSubject != "" {
+		return []string{c.FilterSubject}
+	}
+	return slices.Sorted(slices.Values(c.FilterSubjects))
+}
+
+// overlayConsumer puts what the file says and JetStream can change in place into the
+// configuration that is there; what else stands in it, a pause for one, stays.
+func overlayConsumer(have, want jetstream.ConsumerConfig) jetstream.ConsumerConfig {
+	have.Description, have.AckWait, have.MaxAckPending = want.Description, want.AckWait, want.MaxAckPending
+	have.FilterSubject, have.FilterSubjects = want.FilterSubject, want.FilterSubjects
+	have.DeliverSubject, have.DeliverGroup = want.DeliverSubject, want.DeliverGroup
+	have.MaxDeliver, have.BackOff = want.MaxDeliver, nil
+	return have
+}
+
+func (p *planner) create(ctx context.Context, stream string, c jetstream.ConsumerConfig) (err error) {
+	if c.DeliverSubject != "" {
+		_, err = p.js.CreatePushConsumer(ctx, stream, c)
+	} else {
+		_, err = p.js.CreateConsumer(ctx, stream, c)
+	}
+	return err
+}
+
+func (p *planner) update(ctx context.Context, stream string, c jetstream.ConsumerConfig) (err error) {
+	if c.DeliverSubject != "" {
+		_, err = p.js.UpdatePushConsumer(ctx, stream, c)
+	} else {
+		_, err = p.js.UpdateConsumer(ctx, stream, c)
+	}
+	return err
 }
 
 func consumerInfo(ctx context.Context, stream jetstream.Stream, name string) (*jetstream.ConsumerInfo, error) {

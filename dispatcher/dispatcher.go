@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -50,6 +51,9 @@ type Options struct {
 	Registerer prometheus.Registerer
 	// LookupEnv resolves {env: NAME} secrets. nil: the process's environment.
 	LookupEnv func(string) (string, bool)
+	// AllowRecreate lets relay delete and create consumers anew when the file changes
+	// what JetStream cannot change in place. Their position is kept.
+	AllowRecreate bool
 }
 
 // Dispatcher runs the routes of one file. Its methods are safe for concurrent use.
@@ -63,16 +67,21 @@ type Dispatcher struct {
 type shared struct {
 	conn     *nats.Conn
 	js       jetstream.JetStream
-	config   *routes.Config
+	current  atomic.Pointer[routes.Config]
 	overflow Overflow
 	instance string
 	webhook  webhook.Options
 	log      *slog.Logger
 	metrics  *metrics
+	// allowRecreate is Options.AllowRecreate.
+	allowRecreate bool
 
 	mu            sync.Mutex
 	streamTrouble string // as last said
 }
+
+// file is the routes file in force.
+func (s *shared) file() *routes.Config { return s.current.Load() }
 
 // New checks everything about the routes that can be checked without a server:
 // secrets, certificates, filters. It sends nothing.
@@ -94,9 +103,11 @@ func New(o Options) (*Dispatcher, error) {
 		return nil, err
 	}
 	s := &shared{
-		conn: o.Conn, config: o.Config, overflow: o.Overflow, instance: o.Instance, log: o.Logger, metrics: m,
-		webhook: webhook.Options{Version: o.Version, LookupEnv: o.LookupEnv},
+		conn: o.Conn, overflow: o.Overflow, instance: o.Instance, log: o.Logger, metrics: m,
+		webhook:       webhook.Options{Version: o.Version, LookupEnv: o.LookupEnv},
+		allowRecreate: o.AllowRecreate,
 	}
+	s.current.Store(o.Config)
 	s.js, err = jetstream.New(o.Conn, jetstream.WithPublishAsyncErrHandler(
 		func(_ jetstream.JetStream, m *nats.Msg, err error) {
 			s.log.Warn("attempt not recorded", "subject", m.Subject, "err", err)

@@ -51,8 +51,8 @@ func (d *Dispatcher) Status() []Status {
 	for _, r := range d.routes {
 		running[r.cfg.Name] = r
 	}
-	out := make([]Status, 0, len(d.shared.config.Routes))
-	for _, cfg := range d.shared.config.Routes {
+	out := make([]Status, 0, len(d.shared.file().Routes))
+	for _, cfg := range d.shared.file().Routes {
 		if r, ok := running[cfg.Name]; ok {
 			out = append(out, r.status())
 		} else {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -26,14 +28,40 @@ const (
 // ensureStreams creates or updates what the file declares and what relay needs for
 // itself. It tries all of them and returns all errors.
 func (s *shared) ensureStreams(ctx context.Context) error {
-	var errs []error
-	for _, st := range s.config.Streams {
-		if _, err := s.ensureStream(ctx, st); err != nil {
-			errs = append(errs, err)
-		}
+	steps, err := newPlanner(s.js, s.file()).streamSteps(ctx)
+	errs := []error{err}
+	for _, step := range steps {
+		errs = append(errs, step.run(ctx, false))
 	}
-	replicas := s.replicas(ctx)
-	own := append(deadLetterStreams(s.config, replicas),
+	return errors.Join(errs...)
+}
+
+// streamSteps are the steps for the streams of the file and for relay's own.
+func (p *planner) streamSteps(ctx context.Context) ([]Step, error) {
+	var steps []Step
+	for _, st := range p.config.Streams {
+		step, err := p.declaredStream(ctx, st)
+		if err != nil {
+			return steps, err
+		}
+		steps = append(steps, step)
+	}
+	replicas, err := p.replicas(ctx)
+	if err != nil {
+		return steps, err
+	}
+	for _, want := range ownStreams(p.config, replicas) {
+		step, err := p.ownStream(ctx, want)
+		if err != nil {
+			return steps, err
+		}
+		steps = append(steps, step)
+	}
+	return steps, nil
+}
+
+func ownStreams(c *routes.Config, replicas int) []jetstream.StreamConfig {
+	return append(deadLetterStreams(c, replicas),
 		jetstream.StreamConfig{
 			Name: dlqstore.AttemptsStream, Subjects: []string{dlqstore.AttemptsSubjectPrefix + "*"},
 			Description: "failed attempts, for the timeline of dead letters",
@@ -45,48 +73,68 @@ func (s *shared) ensureStreams(ctx context.Context) error {
 			Storage:     jetstream.FileStorage, Retention: jetstream.WorkQueuePolicy,
 			Discard: jetstream.DiscardNew, Duplicates: duplicateWindow, Replicas: replicas,
 		})
-	for _, cfg := range own {
-		if err := s.ensureOwn(ctx, cfg); err != nil {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
 }
 
-func (s *shared) declared(name string) (routes.Stream, bool) {
-	i := slices.IndexFunc(s.config.Streams, func(st routes.Stream) bool { return st.Name == name })
+func declared(c *routes.Config, name string) (routes.Stream, bool) {
+	i := slices.IndexFunc(c.Streams, func(st routes.Stream) bool { return st.Name == name })
 	if i < 0 {
 		return routes.Stream{}, false
 	}
-	return s.config.Streams[i], true
+	return c.Streams[i], true
 }
 
-// ensureStream makes a stream what streams: says. Settings that the file has no key
-// for stay as they are.
-func (s *shared) ensureStream(ctx context.Context, want routes.Stream) (jetstream.Stream, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	stream, err := s.js.Stream(ctx, want.Name)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		stream, err = s.js.CreateStream(ctx, overlay(jetstream.StreamConfig{Name: want.Name}, want))
-		if err != nil {
-			return nil, fmt.Errorf("create stream %q: %w", want.Name, err)
-		}
-		return stream, nil
-	}
+// declaredStream is the step that makes a stream what streams: says. Settings that
+// the file has no key for stay as they are.
+func (p *planner) declaredStream(ctx context.Context, want routes.Stream) (Step, error) {
+	s := Step{Action: Create, Stream: want.Name}
+	stream, err := p.stream(ctx, want.Name)
 	if err != nil {
-		return nil, fmt.Errorf("look at stream %q: %w", want.Name, err)
+		return s, err
+	}
+	if stream == nil {
+		next := overlay(jetstream.StreamConfig{Name: want.Name}, want)
+		s.Changes = streamChanges(nil, next)
+		s.do = func(ctx context.Context) error { _, err := p.js.CreateStream(ctx, next); return err }
+		return s, nil
 	}
 	have := stream.CachedInfo().Config
 	next := overlay(have, want)
-	if sameStream(have, next) {
-		return stream, nil
+	s.Changes = streamChanges(&have, next)
+	switch {
+	case len(s.Changes) == 0:
+		s.Action = Leave
+	case have.Storage != next.Storage, (have.Retention == jetstream.WorkQueuePolicy) != (next.Retention == jetstream.WorkQueuePolicy):
+		s.Action, s.state = Refuse, StateMisconfigured
+		s.Note = fmt.Sprintf("JetStream cannot change a stream so (%s): put the file back, or declare a stream of another name", joinChanges(s.Changes))
+	default:
+		s.Action = Update
+		s.do = func(ctx context.Context) error { _, err := p.js.UpdateStream(ctx, next); return err }
 	}
-	stream, err = s.js.UpdateStream(ctx, next)
-	if err != nil {
-		return nil, fmt.Errorf("update stream %q to what streams: says: %w", want.Name, err)
+	return s, nil
+}
+
+// streamChanges lists the settings of streams: that differ from what is there.
+func streamChanges(have *jetstream.StreamConfig, want jetstream.StreamConfig) []Change {
+	var d differ
+	for _, setting := range []struct {
+		name string
+		text func(c jetstream.StreamConfig) string
+	}{
+		{"subjects", func(c jetstream.StreamConfig) string { return strings.Join(c.Subjects, ", ") }},
+		{"storage", func(c jetstream.StreamConfig) string { return strings.ToLower(c.Storage.String()) }},
+		{"retention", func(c jetstream.StreamConfig) string { return strings.ToLower(c.Retention.String()) }},
+		{"max_age", func(c jetstream.StreamConfig) string { return c.MaxAge.String() }},
+		{"max_bytes", func(c jetstream.StreamConfig) string { return strconv.FormatInt(max(c.MaxBytes, 0), 10) }},
+		{"replicas", func(c jetstream.StreamConfig) string { return strconv.Itoa(c.Replicas) }},
+		{"discard", func(c jetstream.StreamConfig) string { return strings.ToLower(c.Discard.String()) }},
+	} {
+		from := ""
+		if have != nil {
+			from = setting.text(*have)
+		}
+		d.setting(setting.name, from, setting.text(want))
 	}
-	return stream, nil
+	return d
 }
 
 func overlay(c jetstream.StreamConfig, want routes.Stream) jetstream.StreamConfig {
@@ -110,11 +158,6 @@ func overlay(c jetstream.StreamConfig, want routes.Stream) jetstream.StreamConfi
 		c.MaxBytes = want.MaxBytes
 	}
 	return c
-}
-
-func sameStream(a, b jetstream.StreamConfig) bool {
-	return slices.Equal(a.Subjects, b.Subjects) && a.MaxAge == b.MaxAge && a.Replicas == b.Replicas &&
-		a.Storage == b.Storage && a.Retention == b.Retention && a.Discard == b.Discard && a.MaxBytes == b.MaxBytes
 }
 
 // deadLetterStreams are the dead-letter streams of all routes. A prefix that two
@@ -152,49 +195,53 @@ func deadLetterStreams(c *routes.Config, replicas int) []jetstream.StreamConfig 
 	return out
 }
 
-// ensureOwn creates one of relay's own streams. On one that is there it only adds the
-// subjects that are missing: another relay, or its operator, may have set the rest.
-func (s *shared) ensureOwn(ctx context.Context, want jetstream.StreamConfig) error {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	stream, err := s.js.Stream(ctx, want.Name)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		if _, err := s.js.CreateStream(ctx, want); err != nil {
-			return fmt.Errorf("create relay's stream %q: %w", want.Name, err)
-		}
-		return nil
-	}
+// ownStream is the step for one of relay's own streams. On one that is there it only
+// adds the subjects that are missing: another relay, or its operator, may have set the
+// rest.
+func (p *planner) ownStream(ctx context.Context, want jetstream.StreamConfig) (Step, error) {
+	s := Step{Action: Create, Stream: want.Name}
+	stream, err := p.stream(ctx, want.Name)
 	if err != nil {
-		return fmt.Errorf("look at relay's stream %q: %w", want.Name, err)
+		return s, err
+	}
+	if stream == nil {
+		s.Changes = streamChanges(nil, want)
+		s.do = func(ctx context.Context) error { _, err := p.js.CreateStream(ctx, want); return err }
+		return s, nil
 	}
 	have := stream.CachedInfo().Config
 	missing := slices.DeleteFunc(slices.Clone(want.Subjects), func(subject string) bool {
 		return slices.ContainsFunc(have.Subjects, func(h string) bool { return routes.Matches(h, subject) })
 	})
 	if len(missing) == 0 {
-		return nil
+		s.Action = Leave
+		return s, nil
 	}
-	have.Subjects = append(have.Subjects, missing...)
-	if _, err := s.js.UpdateStream(ctx, have); err != nil {
-		return fmt.Errorf("add the subjects %q to relay's stream %q: %w", missing, want.Name, err)
-	}
-	return nil
+	next := have
+	next.Subjects = slices.Concat(have.Subjects, missing)
+	s.Action, s.Changes = Update, streamChanges(&have, next)
+	s.do = func(ctx context.Context) error { _, err := p.js.UpdateStream(ctx, next); return err }
+	return s, nil
 }
 
 // replicas is the largest number of copies that a routed stream has: a dead letter is
 // kept as safely as its original.
-func (s *shared) replicas(ctx context.Context) int {
-	most, seen := 1, map[string]bool{}
-	for _, r := range s.config.Routes {
-		if seen[r.Stream] {
+func (p *planner) replicas(ctx context.Context) (int, error) {
+	most := 1
+	for _, r := range p.config.Routes {
+		if st, ok := declared(p.config, r.Stream); ok {
+			most = max(most, st.Replicas)
 			continue
 		}
-		seen[r.Stream] = true
-		if st, err := s.js.Stream(ctx, r.Stream); err == nil {
-			most = max(most, st.CachedInfo().Config.Replicas)
+		stream, err := p.stream(ctx, r.Stream)
+		if err != nil {
+			return 0, err
+		}
+		if stream != nil {
+			most = max(most, stream.CachedInfo().Config.Replicas)
 		}
 	}
-	return most
+	return most, nil
 }
 
 // say logs the streams' trouble once a change.
