@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"relay/dlqstore"
+	"relay/internal/pull"
 	"relay/internal/webhook"
 	"relay/routes"
 )
@@ -40,6 +42,9 @@ type Options struct {
 	Overflow Overflow
 	// Instance names this process in attempt events. Defaults to "relay".
 	Instance string
+	// MaxInFlightBytes bounds the messages in hand over all routes, in bytes. Defaults
+	// to DefaultMaxInFlightBytes.
+	MaxInFlightBytes int64
 	// Version goes into the User-Agent. Defaults to "dev".
 	Version string
 	// Drain is how long attempts under way may go on after Run's context has ended.
@@ -56,11 +61,21 @@ type Options struct {
 	AllowRecreate bool
 }
 
+// DefaultMaxInFlightBytes is Options.MaxInFlightBytes when it is not set: 256 MiB.
+const DefaultMaxInFlightBytes = 256 << 20
+
 // Dispatcher runs the routes of one file. Its methods are safe for concurrent use.
 type Dispatcher struct {
-	shared *shared
-	drain  time.Duration
-	routes []*route // the enabled ones
+	shared   *shared
+	drain    time.Duration
+	applying sync.Mutex // one Apply at a time, and none while Run ends
+	// lookForOrphans asks tend for a look out of turn.
+	lookForOrphans atomic.Bool
+
+	mu      sync.Mutex
+	routes  []*runner       // the enabled ones, in file order
+	start   func(r *runner) // nil unless Run runs; mu is held
+	orphans []Orphan        // as last looked for
 }
 
 // shared is what all routes of a dispatcher have in common.
@@ -73,6 +88,7 @@ type shared struct {
 	webhook  webhook.Options
 	log      *slog.Logger
 	metrics  *metrics
+	budget   *pull.Budget
 	// allowRecreate is Options.AllowRecreate.
 	allowRecreate bool
 
@@ -98,12 +114,19 @@ func New(o Options) (*Dispatcher, error) {
 	if o.Version == "" {
 		o.Version = "dev"
 	}
-	m, err := newMetrics(o.Registerer)
+	switch {
+	case o.MaxInFlightBytes < 0:
+		return nil, fmt.Errorf("bytes in flight: the bound is %d; it has to be above 0, and should hold several of the largest messages", o.MaxInFlightBytes)
+	case o.MaxInFlightBytes == 0:
+		o.MaxInFlightBytes = DefaultMaxInFlightBytes
+	}
+	budget := pull.NewBudget(o.MaxInFlightBytes)
+	m, err := newMetrics(o.Registerer, budget.InHand)
 	if err != nil {
 		return nil, err
 	}
 	s := &shared{
-		conn: o.Conn, overflow: o.Overflow, instance: o.Instance, log: o.Logger, metrics: m,
+		conn: o.Conn, overflow: o.Overflow, instance: o.Instance, log: o.Logger, metrics: m, budget: budget,
 		webhook:       webhook.Options{Version: o.Version, LookupEnv: o.LookupEnv},
 		allowRecreate: o.AllowRecreate,
 	}
@@ -121,7 +144,7 @@ func New(o Options) (*Dispatcher, error) {
 		if !cfg.Enabled {
 			continue
 		}
-		r, err := newRoute(s, cfg)
+		r, err := newRunner(s, cfg)
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -151,12 +174,18 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		time.AfterFunc(d.drain, cut)
 	})()
 
-	var background, running sync.WaitGroup
+	var background sync.WaitGroup
 	background.Go(func() { d.tend(ctx) })
-	for _, r := range d.routes {
-		running.Go(func() { r.run(ctx, work) })
-	}
-	running.Wait()
+	d.begin(func(r *runner) {
+		var own context.Context
+		own, r.cancel = context.WithCancel(ctx)
+		go func() {
+			defer close(r.ended)
+			r.run(own, work)
+		}()
+	})
+	<-ctx.Done()
+	d.end()
 	background.Wait()
 	// The last attempts' events are on their way.
 	select {
@@ -170,28 +199,75 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	return nil
 }
 
-// tend reads the consumers' figures at a steady pace and, while some stream is not as
-// it should be, tries again.
+// begin starts the routes, and lets Apply start others.
+func (d *Dispatcher) begin(start func(*runner)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.start = start
+	for _, r := range d.routes {
+		start(r)
+	}
+}
+
+// end waits for the routes, whose context has ended, and for an Apply under way.
+func (d *Dispatcher) end() {
+	d.applying.Lock()
+	defer d.applying.Unlock()
+	for _, r := range d.running() {
+		<-r.ended
+		r.cancel()
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.start = nil
+}
+
+func (d *Dispatcher) runs() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.start != nil
+}
+
+// running are the enabled routes as they are now.
+func (d *Dispatcher) running() []*runner {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.routes)
+}
+
+// tend reads the consumers' figures at a steady pace, looks for orphans and, while
+// some stream is not as it should be, tries again.
 func (d *Dispatcher) tend(ctx context.Context) {
-	every := max(2*time.Second, time.Duration(len(d.routes))*20*time.Millisecond)
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	for n := 1; ; n++ {
-		for _, r := range d.routes {
+	for n := 0; ; n++ {
+		running := d.running()
+		for _, r := range running {
 			if ctx.Err() != nil {
 				return
 			}
 			r.poll(ctx)
 		}
-		if n%streamsEvery == 0 {
+		if n > 0 && n%streamsEvery == 0 {
 			d.Prepare(ctx)
 		}
-		select {
-		case <-ctx.Done():
+		if n%streamsEvery == 0 || d.lookForOrphans.Swap(false) {
+			d.findOrphans(ctx)
+		}
+		if sleep(ctx, max(2*time.Second, time.Duration(len(running))*20*time.Millisecond)) != nil {
 			return
-		case <-tick.C:
 		}
 	}
+}
+
+// findOrphans keeps the last list when the server does not answer: it is for the page.
+func (d *Dispatcher) findOrphans(ctx context.Context) {
+	orphans, err := findOrphans(ctx, d.shared.js, d.shared.file())
+	if err != nil {
+		d.shared.log.Debug("orphans not looked for", "err", err)
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.orphans = orphans
 }
 
 // streamsEvery is how many rounds of figures pass between two looks at the streams.

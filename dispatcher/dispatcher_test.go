@@ -13,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"relay/dispatcher"
 	"relay/dlqstore"
@@ -368,4 +369,55 @@ func TestStopCutsOffAfterDrain(t *testing.T) {
 	if got := again.Wait(t, 1)[0]; got.Header.Get("Relay-Attempt") != "2" {
 		t.Errorf("attempt %s, want 2: the first one was posted", got.Header.Get("Relay-Attempt"))
 	}
+}
+
+// Large messages to receivers that do not answer stay under the process's bound, over
+// all routes together, and all arrive in the end.
+func TestBytesInFlightAreBounded(t *testing.T) {
+	const bound, messages = 4 << 20, 40
+	h := newHouse(t)
+	gate := make(chan struct{})
+	r := testkit.NewReceiver(t, func(w http.ResponseWriter, _ testkit.Request) {
+		<-gate
+		w.WriteHeader(http.StatusNoContent)
+	})
+	reg := prometheus.NewRegistry()
+	h.start(config(t, `
+version: 1
+streams: [{ name: ORDERS, subjects: [orders.>] }]
+defaults: { concurrency: 32, webhook: { timeout: 20s } }
+routes:
+  - { name: one, stream: ORDERS, filter_subjects: [orders.one], webhook: { url: "%[1]s/" } }
+  - { name: two, stream: ORDERS, filter_subjects: [orders.two], webhook: { url: "%[1]s/" } }
+`, r.URL), func(o *dispatcher.Options) { o.MaxInFlightBytes, o.Registerer = bound, reg })
+	for i := range messages {
+		h.publish([]string{"orders.one", "orders.two"}[i%2], strings.Repeat("x", 512<<10))
+	}
+	inHand := func() float64 {
+		families, err := reg.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			if f.GetName() == "relay_in_flight_bytes" {
+				return f.GetMetric()[0].GetGauge().GetValue()
+			}
+		}
+		t.Fatal("no metric relay_in_flight_bytes")
+		return 0
+	}
+	// Each route can hold all of its messages; only the bound keeps it from that.
+	var most float64
+	testkit.Eventually(t, func() bool { most = max(most, inHand()); return most > bound/4 }, "large messages in hand")
+	for range messages {
+		most = max(most, inHand())
+		gate <- struct{}{}
+	}
+	r.Wait(t, messages)
+	h.awaitSettled("ORDERS", "relay-one")
+	h.awaitSettled("ORDERS", "relay-two")
+	if most > bound {
+		t.Errorf("%.0f bytes were in hand, the bound is %d", most, bound)
+	}
+	testkit.Eventually(t, func() bool { return inHand() == 0 }, "nothing in hand at the end")
 }

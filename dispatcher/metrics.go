@@ -23,7 +23,8 @@ type metrics struct {
 	breakerOpen *prometheus.GaugeVec
 }
 
-func newMetrics(reg prometheus.Registerer) (*metrics, error) {
+// newMetrics registers the families. inHand tells the bytes in hand over all routes.
+func newMetrics(reg prometheus.Registerer, inHand func() int64) (*metrics, error) {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 	}
@@ -46,6 +47,9 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	}
 	for _, c := range []prometheus.Collector{
 		m.attempts, m.deliveries, m.duration, m.latency, m.inFlight, m.deadLetters, m.pending, m.ackPending, m.breakerOpen,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "relay_in_flight_bytes", Help: "Size of the messages in hand in this process, over all routes.",
+		}, func() float64 { return float64(inHand()) }),
 	} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("register the dispatcher's metrics: %w", err)

@@ -79,13 +79,13 @@ func (r *route) run(ctx, work context.Context) {
 	var deliveries, loops sync.WaitGroup
 	for _, l := range []*lane{r.live, r.replay} {
 		l.puller = pull.New(pull.Options{
-			Conn: r.shared.conn, Stream: l.stream, Consumer: l.consumer,
+			Conn: r.shared.conn, Stream: l.stream, Consumer: l.consumer, Budget: r.shared.budget,
 			Handle: func(m *nats.Msg) {
 				meta, err := m.Metadata()
 				if err != nil {
 					// Without an ack subject it is nobody's message, and cannot be settled.
 					r.log.Error("message without JetStream's metadata", "route", r.cfg.Name, "subject", m.Subject, "err", err)
-					l.puller.Release()
+					l.puller.Release(m)
 					return
 				}
 				d := r.receive(l, m, meta)
@@ -146,7 +146,7 @@ func (r *route) release(d *delivery) {
 	delete(r.inFlight, d)
 	r.mu.Unlock()
 	r.metrics.inFlight.Dec()
-	d.lane.puller.Release()
+	d.lane.puller.Release(d.msg)
 }
 
 // keepAlive reports every message in hand as in progress before its AckWait ends.

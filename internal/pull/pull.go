@@ -35,6 +35,9 @@ var (
 const (
 	expires   = time.Minute      // of one pull request at the server
 	heartbeat = 10 * time.Second // the server's sign of life while a request waits
+	// briefly replaces expires for a request that holds bytes of the budget's common
+	// rest: they must not lie at the server when nothing comes.
+	briefly = 2 * time.Second
 	// maxBatch bounds one request; above 128 nothing is gained (measured).
 	maxBatch = 128
 )
@@ -52,6 +55,8 @@ type Options struct {
 	// After Run's context has ended it is still called for messages that were on
 	// their way.
 	Handle func(*nats.Msg)
+	// Budget bounds the bytes in hand together with other pullers. nil: no bound.
+	Budget *Budget
 }
 
 // Puller keeps requests at the server so that messages come as fast as they are
@@ -66,12 +71,14 @@ type Puller struct {
 	asked    int // asked for, not come
 	inbox    string
 	lastSeen time.Time // last sign of life, or the moment that one began to be due
+	bytes    bytesHeld
+	wake     chan struct{} // the budget has something to give
 }
 
 // New returns a Puller. It sends nothing before Run.
 func New(o Options) *Puller {
 	return &Puller{
-		o: o, limit: o.Limit,
+		o: o, limit: o.Limit, wake: make(chan struct{}, 1),
 		next: "$JS.API.CONSUMER.MSG.NEXT." + o.Stream + "." + o.Consumer,
 	}
 }
@@ -86,10 +93,11 @@ func (p *Puller) SetLimit(n int) {
 }
 
 // Release gives back the place of one handled message.
-func (p *Puller) Release() {
+func (p *Puller) Release(m *nats.Msg) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.inHand--
+	p.bytesReleased(m.Size())
 	p.ask()
 }
 
@@ -147,6 +155,10 @@ func (p *Puller) watch(ctx context.Context, broken <-chan error, connected <-cha
 			if p.silent() {
 				return ErrSilent
 			}
+		case <-p.wake:
+			p.mu.Lock()
+			p.ask()
+			p.mu.Unlock()
 		}
 	}
 }
@@ -155,6 +167,7 @@ func (p *Puller) begin(inbox string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.inbox, p.asked = inbox, 0
+	p.bytesBegin()
 	p.ask()
 }
 
@@ -162,6 +175,7 @@ func (p *Puller) finish() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.inbox, p.asked = "", 0
+	p.bytesFinish()
 }
 
 func (p *Puller) silent() bool {
@@ -170,32 +184,41 @@ func (p *Puller) silent() bool {
 	return p.asked > 0 && time.Since(p.lastSeen) > 2*heartbeat+heartbeat/2
 }
 
+// request is the body of a pull request.
+type request struct {
+	Batch     int           `json:"batch"`
+	MaxBytes  int64         `json:"max_bytes,omitempty"`
+	Expires   time.Duration `json:"expires"`
+	Heartbeat time.Duration `json:"idle_heartbeat"`
+}
+
 // ask sends a request for the places that are free. While one is under way it waits
 // until a quarter of the limit is free, so that fast receivers get batches and slow
 // ones every place at once. The lock is held.
 func (p *Puller) ask() {
 	free := p.limit - p.inHand - p.asked
 	if p.inbox == "" || free <= 0 || (p.asked > 0 && free < p.limit/4) {
+		p.bytesUnwanted()
 		return
 	}
-	n := min(free, maxBatch)
-	req, err := json.Marshal(struct {
-		Batch     int           `json:"batch"`
-		Expires   time.Duration `json:"expires"`
-		Heartbeat time.Duration `json:"idle_heartbeat"`
-	}{n, expires, heartbeat})
+	r := request{Batch: min(free, maxBatch), Expires: expires, Heartbeat: heartbeat}
+	if !p.bytesReserve(&r) {
+		return
+	}
+	req, err := json.Marshal(r)
 	if err != nil {
-		return // three numbers always marshal
+		return // numbers always marshal
 	}
 	// A publish fails only on a closed connection, and then the session ends, or
 	// while reconnecting with a full buffer, and then it begins anew.
 	if p.o.Conn.PublishRequest(p.next, p.inbox, req) != nil {
+		p.bytesUnasked(r.MaxBytes)
 		return
 	}
 	if p.asked == 0 {
 		p.lastSeen = time.Now()
 	}
-	p.asked += n
+	p.asked += r.Batch
 }
 
 func (p *Puller) receive(m *nats.Msg, inbox string, end func(error)) {
@@ -206,6 +229,10 @@ func (p *Puller) receive(m *nats.Msg, inbox string, end func(error)) {
 		}
 		p.inHand++
 		p.lastSeen = time.Now()
+		p.bytesCame(m.Size(), p.inbox == inbox)
+		if p.asked == 0 {
+			p.ask()
+		}
 		p.mu.Unlock()
 		p.o.Handle(m)
 		return
@@ -233,7 +260,8 @@ func (p *Puller) receive(m *nats.Msg, inbox string, end func(error)) {
 			end(fmt.Errorf("%w: %s %s", ErrRefused, status, text))
 			return
 		}
-		p.unask(n, inbox)
+		bytes, _ := strconv.ParseInt(m.Header.Get("Nats-Pending-Bytes"), 10, 64) // none without a max_bytes
+		p.unask(n, bytes, text == "Message Size Exceeds MaxBytes", inbox)
 	case "503":
 		end(ErrConsumerGone)
 	default:
@@ -241,12 +269,15 @@ func (p *Puller) receive(m *nats.Msg, inbox string, end func(error)) {
 	}
 }
 
-// unask takes back what a request that ended did not bring.
-func (p *Puller) unask(n int, inbox string) {
+// unask takes back what a request that ended did not bring. tooLarge says that it
+// ended because the next message is larger than what was left of its max_bytes.
+func (p *Puller) unask(n int, bytes int64, tooLarge bool, inbox string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.inbox == inbox {
-		p.asked = max(0, p.asked-n)
-		p.ask()
+	if p.inbox != inbox {
+		return
 	}
+	p.asked = max(0, p.asked-n)
+	p.bytesEnded(bytes, tooLarge)
+	p.ask()
 }

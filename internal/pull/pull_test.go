@@ -82,13 +82,13 @@ func TestNeverAsksForMoreThanTheLimit(t *testing.T) {
 	}
 	p.SetLimit(25)
 	testkit.Eventually(t, func() bool { return taken() == 25 }, "25 messages in hand")
-	for range 25 {
-		p.Release()
+	for _, m := range inHand[:25] {
+		p.Release(m)
 	}
 	testkit.Eventually(t, func() bool { return taken() == 50 }, "25 more")
 	p.SetLimit(0)
-	for range 25 {
-		p.Release()
+	for _, m := range inHand[25:50] {
+		p.Release(m)
 	}
 	if n := delivered(); n != 50 {
 		t.Errorf("the server delivered %d messages, want 50", n)
