@@ -377,6 +377,7 @@ func TestBytesInFlightAreBounded(t *testing.T) {
 	const bound, messages = 4 << 20, 40
 	h := newHouse(t)
 	gate := make(chan struct{})
+	defer close(gate)
 	r := testkit.NewReceiver(t, func(w http.ResponseWriter, _ testkit.Request) {
 		<-gate
 		w.WriteHeader(http.StatusNoContent)
