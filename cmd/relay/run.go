@@ -71,6 +71,7 @@ func serverFlags(cmd *cobra.Command, s *settings, adminAddr, logLevel *string) {
 	f.IntVar(&s.natsPort, "nats-port", 4222, "port of the embedded NATS on 127.0.0.1; -1 picks a free one and prints it")
 	f.StringVar(adminAddr, "admin", "127.0.0.1:8080", "address of the admin page and API [RELAY_ADMIN_ADDR]")
 	f.BoolVar(&s.allowRemote, "admin-insecure", false, "serve the admin page on an address other than loopback without authentication")
+	f.Int64Var(&s.maxInFlight, "max-in-flight-bytes", dispatcher.DefaultMaxInFlightBytes, "bytes of messages in hand at once, over all routes")
 	f.StringVar(logLevel, "log-level", "info", "debug, info, warn or error")
 }
 

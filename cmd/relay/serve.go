@@ -36,6 +36,7 @@ type settings struct {
 	admin       net.Listener // open already, so that a port in use is found first
 	allowRemote bool
 	drain       time.Duration
+	maxInFlight int64 // bytes
 	noMigrate   bool
 	lookupEnv   func(string) (string, bool)
 	log         *slog.Logger
@@ -86,7 +87,7 @@ func serve(ctx context.Context, s settings) error {
 	}
 	disp, err := dispatcher.New(dispatcher.Options{
 		Conn: conn, Config: s.config, Overflow: store, Instance: instance(), Version: relayVersion(),
-		Drain: s.drain, Logger: s.log, Registerer: reg, LookupEnv: s.lookupEnv,
+		Drain: s.drain, MaxInFlightBytes: s.maxInFlight, Logger: s.log, Registerer: reg, LookupEnv: s.lookupEnv,
 	})
 	if err != nil {
 		return wrong(err)
