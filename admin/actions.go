@@ -35,8 +35,8 @@ func actor(r *http.Request) dlqstore.Actor {
 // what is sent: of an edited replay, the copy.
 func (s *Server) replay(ctx context.Context, id string, edit *dlqstore.Edit, by dlqstore.Actor) (dlqstore.Replay, error) {
 	replay, err := s.opts.Store.StartReplay(ctx, id, edit, by)
-	if err == nil && s.opts.Replays != nil {
-		s.opts.Replays.Wake()
+	if err == nil {
+		s.wakeReplays()
 	}
 	return replay, err
 }

@@ -153,6 +153,12 @@ func (s *Server) Handler() http.Handler {
 	r.Post("/api/v1/dead-letters/{id}/discard", s.api(s.discardDeadLetter))
 	r.Post("/api/v1/dead-letters/{id}/restore", s.api(s.restoreDeadLetter))
 	r.Get("/api/v1/dead-letter-groups", s.api(s.listGroups))
+	r.Get("/api/v1/replays", s.api(s.listReplays))
+	r.Post("/api/v1/replays", s.api(s.startReplays))
+	r.Get("/api/v1/replays/{id}", s.api(s.getReplay))
+	r.Post("/api/v1/replays/{id}/pause", s.api(s.changeReplay(dlqstore.JobPaused)))
+	r.Post("/api/v1/replays/{id}/resume", s.api(s.changeReplay(dlqstore.JobRunning)))
+	r.Post("/api/v1/replays/{id}/cancel", s.api(s.changeReplay(dlqstore.JobCancelled)))
 	r.Post("/api/v1/reload", s.api(s.reload))
 	return r
 }

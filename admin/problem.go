@@ -38,7 +38,12 @@ func (s *Server) problemOf(err error) *problem {
 	if state, ok := errors.AsType[*dlqstore.StateError](err); ok {
 		return &problem{http.StatusConflict, "state_conflict", s.conflictText(state), nil}
 	}
+	if job, ok := errors.AsType[*dlqstore.JobStateError](err); ok {
+		return &problem{http.StatusConflict, "state_conflict", "nothing was changed: " + job.Error(), nil}
+	}
 	switch {
+	case errors.Is(err, dlqstore.ErrNoJob):
+		return &problem{http.StatusNotFound, "not_found", "there is no such replay job", nil}
 	case errors.Is(err, dlqstore.ErrNotFound):
 		return &problem{http.StatusNotFound, "not_found", "there is no such dead letter", nil}
 	case errors.Is(err, dlqstore.ErrCursor):

@@ -19,6 +19,7 @@ const (
 	actionRestore   = "restore"
 	actionDelivered = "delivered"  // a replay got through; relay saw it
 	actionDied      = "died_again" // a replay died; relay saw it
+	actionJob       = "job_"       // + started, or the state into which a replay job came
 )
 
 // relayActor stands in the audit for what relay saw by itself.
@@ -26,8 +27,8 @@ const relayActor = "relay"
 
 type auditRow struct {
 	action        string
-	id            string
-	by            Actor // zero: relay
+	id            string // empty: it is about many
+	by            Actor  // zero: relay
 	reason        string
 	before, after string // SHA-256 of the payload, of edits only
 	detail        map[string]any
@@ -37,7 +38,7 @@ type auditRow struct {
 func audit(ctx context.Context, tx *sql.Tx, a auditRow) error {
 	const insert = `INSERT INTO audit
 		(at, actor, source, action, dead_letter_id, reason, before_sha256, after_sha256, detail)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`
+		VALUES ($1, $2, $3, $4, nullif($5, ''), $6, $7, $8, $9)`
 	if a.by == (Actor{}) {
 		a.by.Name = relayActor
 	}

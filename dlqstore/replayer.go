@@ -28,7 +28,7 @@ type ReplayerOptions struct {
 	Logger *slog.Logger
 }
 
-// Replayer hands the replays that were started in the Store to the replay lane. The
+// Replayer advances the replay jobs and hands the replays that were started in the Store to the replay lane. The
 // table is its outbox: a replay stays pending until the lane holds it, and a second
 // hand-over is a duplicate that JetStream drops.
 type Replayer struct {
@@ -65,8 +65,11 @@ func (r *Replayer) Run(ctx context.Context) error {
 	waiting := false
 	for {
 		pause := replayPoll
-		if err := r.sendPending(ctx); err == nil {
+		if next, err := r.step(ctx); err == nil {
 			wait.Reset()
+			if next > 0 {
+				pause = min(pause, next)
+			}
 			if waiting {
 				waiting = false
 				r.log.Info("replays resumed")
@@ -88,6 +91,16 @@ func (r *Replayer) Run(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// step starts the replays of jobs that are due and sends all that are pending. It says
+// when jobs want to be looked at again; 0: there are none.
+func (r *Replayer) step(ctx context.Context) (time.Duration, error) {
+	next, err := r.store.AdvanceJobs(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return next, r.sendPending(ctx)
 }
 
 // sendPending sends until nothing is pending. A replay that the lane refuses does not

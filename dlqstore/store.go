@@ -29,11 +29,15 @@ type StateError struct {
 
 // Error tells the state, since when, and by whom.
 func (e *StateError) Error() string {
+	return stands("dead letter "+e.ID, string(e.State), e.Actor, e.At)
+}
+
+func stands(what, state, actor string, at time.Time) string {
 	by := ""
-	if e.Actor != "" {
-		by = fmt.Sprintf(" by %q", e.Actor)
+	if actor != "" {
+		by = fmt.Sprintf(" by %q", actor)
 	}
-	return fmt.Sprintf("dead letter %s is %s since %s%s", e.ID, e.State, e.At.UTC().Format(time.RFC3339), by)
+	return fmt.Sprintf("%s is %s since %s%s", what, state, at.UTC().Format(time.RFC3339), by)
 }
 
 // Actor is who asked for a change, for the audit.
@@ -42,19 +46,18 @@ type Actor struct {
 	Source string // remote address or "cli"
 }
 
-// Filter chooses dead letters. Zero fields choose all.
+// Filter chooses dead letters. Zero fields choose all; an empty list of ids, none.
 type Filter struct {
-	IDs     []string
-	Route   string
-	Subject string // NATS wildcards allowed
-	Reason  Reason
-	Status  int
-	State   State
-	// Fingerprint is that of a Group.
-	Fingerprint string
-	Query       string    // the id, or text in subject or error in any case, or bytes in the payload
-	Since       time.Time // failed at this time or later
-	Until       time.Time // failed before this time
+	IDs         []string  `json:"ids,omitzero"`
+	Route       string    `json:"route,omitempty"`
+	Subject     string    `json:"subject,omitempty"` // NATS wildcards allowed
+	Reason      Reason    `json:"reason,omitempty"`
+	Status      int       `json:"status,omitempty"`
+	State       State     `json:"state,omitempty"`
+	Fingerprint string    `json:"fingerprint,omitempty"` // that of a Group
+	Query       string    `json:"q,omitempty"`           // the id, or text in subject or error in any case, or bytes in the payload
+	Since       time.Time `json:"since,omitzero"`        // failed at this time or later
+	Until       time.Time `json:"until,omitzero"`        // failed before this time
 }
 
 // Page asks for one page of a list, newest first.
@@ -121,6 +124,23 @@ type Store interface {
 	// of it, or what it is a copy of, is not discarded. Errors: ErrNotFound,
 	// *StateError.
 	Restore(ctx context.Context, id string, by Actor) error
+
+	// CountReplay returns how many dead letters a job of that spec would hold.
+	CountReplay(ctx context.Context, spec JobSpec) (int, error)
+	// StartJob writes down what the filter chooses now and starts to replay it. One
+	// that holds nothing is done at once.
+	StartJob(ctx context.Context, spec JobSpec, by Actor) (Job, error)
+	// Job returns one replay job, or ErrNoJob.
+	Job(ctx context.Context, id string) (Job, error)
+	// Jobs returns the newest jobs, at most limit. Queued is not told.
+	Jobs(ctx context.Context, limit int) ([]Job, error)
+	// ChangeJob pauses, resumes (to JobRunning) or cancels a job; one that is in that
+	// state already stays as it is. Errors: ErrNoJob, *JobStateError.
+	ChangeJob(ctx context.Context, id string, to JobState, by Actor) (Job, error)
+	// AdvanceJobs counts what became of the replays that jobs have started, and starts
+	// those that are due. It returns when to call it again, or 0 when there is no
+	// unfinished job. Several processes may call it at any time.
+	AdvanceJobs(ctx context.Context) (time.Duration, error)
 
 	// Ping says whether the database answers and has the tables that relay needs.
 	Ping(ctx context.Context) error
