@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -112,8 +113,7 @@ func (r *Replayer) sendPending(ctx context.Context) error {
 			return err
 		}
 		var refused error
-		for _, replay := range pending {
-			err := r.send(ctx, replay)
+		for _, err := range r.sendAll(ctx, pending) {
 			var api *jetstream.APIError
 			switch {
 			case errors.As(err, &api):
@@ -126,6 +126,17 @@ func (r *Replayer) sendPending(ctx context.Context) error {
 			return refused
 		}
 	}
+}
+
+// sendAll sends the replays side by side and returns what came of each.
+func (r *Replayer) sendAll(ctx context.Context, replays []Replay) []error {
+	errs := make([]error, len(replays))
+	var all sync.WaitGroup
+	for i, replay := range replays {
+		all.Go(func() { errs[i] = r.send(ctx, replay) })
+	}
+	all.Wait()
+	return errs
 }
 
 func (r *Replayer) send(ctx context.Context, replay Replay) error {
