@@ -246,8 +246,9 @@ func (d *Dispatcher) tend(ctx context.Context) {
 			}
 			r.poll(ctx)
 		}
-		if n > 0 && n%streamsEvery == 0 {
+		if n > 0 && n%streamsEvery == 0 && d.applying.TryLock() { // an Apply sees to the streams itself
 			d.Prepare(ctx)
+			d.applying.Unlock()
 		}
 		if n%streamsEvery == 0 || d.lookForOrphans.Swap(false) {
 			d.findOrphans(ctx)

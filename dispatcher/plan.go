@@ -67,15 +67,11 @@ func NewPlan(ctx context.Context, js jetstream.JetStream, c *routes.Config) (*Pl
 		if !r.Enabled {
 			continue
 		}
-		live, err := p.live(ctx, r, nil)
+		consumers, err := p.consumers(ctx, r)
 		if err != nil {
 			return nil, err
 		}
-		replay, err := p.replay(ctx, r)
-		if err != nil {
-			return nil, err
-		}
-		steps = append(steps, live, replay)
+		steps = append(steps, consumers...)
 	}
 	orphans, err := findOrphans(ctx, js, c)
 	if err != nil {
@@ -96,6 +92,16 @@ func newPlanner(js jetstream.JetStream, c *routes.Config) *planner {
 	return &planner{js: js, config: c, streams: map[string]jetstream.Stream{}}
 }
 
+// consumers are the steps for a route: its own consumer and its replay lane's.
+func (p *planner) consumers(ctx context.Context, r routes.Route) ([]Step, error) {
+	live, err := p.live(ctx, r, nil)
+	if err != nil {
+		return nil, err
+	}
+	replay, err := p.replay(ctx, r)
+	return []Step{live, replay}, err
+}
+
 // stream returns the stream as it was when first looked at, or nil.
 func (p *planner) stream(ctx context.Context, name string) (jetstream.Stream, error) {
 	if stream, ok := p.streams[name]; ok {
@@ -114,18 +120,24 @@ func (p *planner) stream(ctx context.Context, name string) (jetstream.Stream, er
 	return stream, nil
 }
 
-// run carries a step out. A recreate needs leave; without it, and for what is
-// refused, the error is a *trouble that says how to mend it.
-func (s Step) run(ctx context.Context, allowRecreate bool) error {
+// obstacle is what keeps a step from being carried out, a *trouble that says how to
+// mend it, or nil.
+func (s Step) obstacle(allowRecreate bool) error {
 	switch {
-	case s.Action == Leave:
-		return nil
 	case s.Action == Refuse:
 		return &trouble{s.state, s.Note}
 	case s.Action == Recreate && !allowRecreate:
 		return &trouble{StateMisconfigured, fmt.Sprintf(
 			"consumer %q must be deleted and created anew (%s): run relay with --allow-recreate, which keeps its position, or put the file back",
 			s.Consumer, joinChanges(s.Changes))}
+	}
+	return nil
+}
+
+// run carries a step out, unless there is an obstacle.
+func (s Step) run(ctx context.Context, allowRecreate bool) error {
+	if err := s.obstacle(allowRecreate); err != nil || s.Action == Leave {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -179,15 +191,21 @@ type Orphan struct {
 	NumAckPending int    // messages delivered and not settled
 }
 
-// findOrphans lists them over all streams. A consumer that somebody pulls from is no
-// orphan: it is the route of a relay that runs another file.
-func findOrphans(ctx context.Context, js jetstream.JetStream, c *routes.Config) ([]Orphan, error) {
+// namedBy lists the consumers that a file's routes use, by stream and name.
+func namedBy(c *routes.Config) map[[2]string]bool {
 	named := map[[2]string]bool{}
 	for _, r := range c.Routes {
 		named[[2]string{r.Stream, r.Consumer.Durable}] = true
 		named[[2]string{r.Stream, keeperOf(r.Consumer.Durable)}] = true
 		named[[2]string{dlqstore.ReplayStream, replayDurable(r.Name)}] = true
 	}
+	return named
+}
+
+// findOrphans lists them over all streams. A consumer that somebody pulls from is no
+// orphan: it is the route of a relay that runs another file.
+func findOrphans(ctx context.Context, js jetstream.JetStream, c *routes.Config) ([]Orphan, error) {
+	named := namedBy(c)
 	var orphans []Orphan
 	streams := js.ListStreams(ctx)
 	for info := range streams.Info() {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"relay/dlqstore"
 	"relay/routes"
 )
 
@@ -22,6 +23,7 @@ const (
 	StateBreakerOpen   State = "breaker_open"
 	StateMisconfigured State = "misconfigured" // its consumer cannot be used as it is
 	StateNoDeadLetters State = "dead_letter_unavailable"
+	StateOrphan        State = "orphan"     // its route has gone from the file, its consumer is there
 	StateRecovering    State = "recovering" // JetStream did not do what was asked; relay tries again
 )
 
@@ -45,19 +47,34 @@ type Status struct {
 	LastErrorAt time.Time
 }
 
-// Status of every route of the file, in file order.
+// Status of every route of the file, in file order, and of the orphans after them:
+// routes of which there is only the consumer left, with its name, stream, durable and
+// figures and nothing else.
 func (d *Dispatcher) Status() []Status {
-	running := make(map[string]*route, len(d.routes))
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	running := make(map[string]*runner, len(d.routes))
 	for _, r := range d.routes {
 		running[r.cfg.Name] = r
 	}
-	out := make([]Status, 0, len(d.shared.file().Routes))
-	for _, cfg := range d.shared.file().Routes {
+	file := d.shared.file()
+	out := make([]Status, 0, len(file.Routes)+len(d.orphans))
+	for _, cfg := range file.Routes {
 		if r, ok := running[cfg.Name]; ok {
 			out = append(out, r.status())
 		} else {
 			out = append(out, Status{Route: cfg, State: StateDisabled})
 		}
+	}
+	for _, o := range d.orphans {
+		if o.Stream == dlqstore.ReplayStream {
+			continue // it goes with the route's own
+		}
+		out = append(out, Status{
+			Route: routes.Route{Name: o.Route, Stream: o.Stream, Consumer: routes.Consumer{Durable: o.Consumer}},
+			State: StateOrphan, Reason: "no route of the file names its consumer; relay plan --prune removes it",
+			NumPending: o.NumPending, NumAckPending: o.NumAckPending,
+		})
 	}
 	return out
 }
@@ -111,7 +128,7 @@ func (d *Dispatcher) Resume(ctx context.Context, name string) error {
 }
 
 func (d *Dispatcher) pauseUntil(ctx context.Context, name string, until time.Time) error {
-	for _, r := range d.routes {
+	for _, r := range d.running() {
 		if r.cfg.Name != name {
 			continue
 		}
