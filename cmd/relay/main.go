@@ -49,7 +49,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(devCommand(), runCommand(), validateCommand(), sendCommand(), receiveCommand(), migrateCommand(),
+	root.AddCommand(devCommand(), runCommand(), validateCommand(), planCommand(), sendCommand(), receiveCommand(), migrateCommand(),
 		healthCommand(), versionCommand())
 	err := root.ExecuteContext(ctx)
 	var exit *exitError

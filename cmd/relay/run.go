@@ -27,12 +27,13 @@ func runCommand() *cobra.Command {
 	}
 	nats := natsFlags(cmd)
 	f := cmd.Flags()
-	f.StringVar(&routesPath, "routes", "", "routes file, or a folder of *.yaml [RELAY_ROUTES]")
+	routesFlag(cmd, &routesPath)
 	f.StringVar(&s.database, "database", "", "postgres://… or sqlite:PATH [RELAY_DATABASE_URL]")
 	serverFlags(cmd, &s, &adminAddr, &logLevel)
 	f.StringVar(&logFormat, "log-format", "text", "text or json")
 	f.BoolVar(&s.embedded, "embedded", false, "run NATS with JetStream inside this process, and SQLite; needs --data")
 	f.BoolVar(&s.noMigrate, "no-migrate", false, "leave the database's schema as it is (see relay migrate)")
+	f.BoolVar(&s.allowRecreate, "allow-recreate", false, "let consumers be deleted and created anew, position kept, when nothing less does (see relay plan)")
 	f.DurationVar(&s.drain, "drain", 25*time.Second, "how long attempts under way may go on after SIGTERM")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		err := fromEnv(cmd, map[string]string{
@@ -79,7 +80,7 @@ func serverFlags(cmd *cobra.Command, s *settings, adminAddr, logLevel *string) {
 func checkRun(cmd *cobra.Command, routesPath string, s settings) error {
 	switch {
 	case routesPath == "":
-		return errors.New("which routes file? Give --routes PATH, or set RELAY_ROUTES")
+		return errNoRoutes
 	case s.embedded && s.data == "":
 		return errors.New("--embedded keeps its data in a folder: give --data DIR")
 	case s.embedded && (cmd.Flags().Changed("nats") || cmd.Flags().Changed("database")):

@@ -38,8 +38,10 @@ type settings struct {
 	drain       time.Duration
 	maxInFlight int64 // bytes
 	noMigrate   bool
-	lookupEnv   func(string) (string, bool)
-	log         *slog.Logger
+	// allowRecreate is dispatcher.Options.AllowRecreate.
+	allowRecreate bool
+	lookupEnv     func(string) (string, bool)
+	log           *slog.Logger
 	// announce, when set, says what runs where in place of a line of log.
 	announce func(r running)
 	// traffic, when set, goes on beside everything else until its context ends.
@@ -65,10 +67,10 @@ func serve(ctx context.Context, s settings) error {
 		defer server.Shutdown()
 	}
 	conn, err := connect(ctx, s)
-	switch {
-	case ctx.Err() != nil:
-		return nil // asked to stop while waiting for NATS
-	case err != nil:
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil // asked to stop while waiting for NATS
+		}
 		return unusable(err)
 	}
 	defer conn.Close()
@@ -87,7 +89,7 @@ func serve(ctx context.Context, s settings) error {
 	}
 	disp, err := dispatcher.New(dispatcher.Options{
 		Conn: conn, Config: s.config, Overflow: store, Instance: instance(), Version: relayVersion(),
-		Drain: s.drain, MaxInFlightBytes: s.maxInFlight, Logger: s.log, Registerer: reg, LookupEnv: s.lookupEnv,
+		Drain: s.drain, MaxInFlightBytes: s.maxInFlight, Logger: s.log, Registerer: reg, LookupEnv: s.lookupEnv, AllowRecreate: s.allowRecreate,
 	})
 	if err != nil {
 		return wrong(err)
