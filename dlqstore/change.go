@@ -19,6 +19,7 @@ const (
 	actionRestore   = "restore"
 	actionDelivered = "delivered"  // a replay got through; relay saw it
 	actionDied      = "died_again" // a replay died; relay saw it
+	actionResend    = "resend"     // the replay lane lost a replay; relay saw it
 	actionJob       = "job_"       // + started, or the state into which a replay job came
 )
 

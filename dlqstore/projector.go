@@ -30,7 +30,7 @@ const (
 	// projectTimeout ends a transaction with a database that hangs.
 	projectTimeout = 30 * time.Second
 	requestTimeout = 5 * time.Second
-	lagInterval    = 5 * time.Second
+	watchInterval  = 5 * time.Second
 	maxRetryWait   = 30 * time.Second
 )
 
@@ -101,7 +101,7 @@ func (p *Projector) Run(ctx context.Context) error {
 		})
 	}
 	g.Go(func() error {
-		p.watchLag(ctx)
+		p.watch(ctx)
 		return nil
 	})
 	return g.Wait()
@@ -248,9 +248,9 @@ func (b *Batch) decode(stream string, m jetstream.Msg) error {
 	return err
 }
 
-// watchLag keeps the gauge near the sum of what the consumers have before them. A
-// consumer that cannot be asked keeps its last figure.
-func (p *Projector) watchLag(ctx context.Context) {
+// watch keeps the gauge near the sum of what the consumers have before them, and looks
+// for lost replays. A consumer that cannot be asked keeps its last figure.
+func (p *Projector) watch(ctx context.Context) {
 	pending := map[string]float64{}
 	for ctx.Err() == nil {
 		sum := 0.0
@@ -261,7 +261,10 @@ func (p *Projector) watchLag(ctx context.Context) {
 			sum += pending[stream]
 		}
 		p.lag.Set(sum)
-		sleep(ctx, lagInterval)
+		if err := p.sweepLost(ctx); err != nil {
+			p.log.Debug("lost replays not looked for", "err", err) // follow tells of outages
+		}
+		sleep(ctx, watchInterval)
 	}
 }
 

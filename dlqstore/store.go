@@ -117,6 +117,13 @@ type Store interface {
 	// when a later replay has been started.
 	MarkReplaySent(ctx context.Context, r Replay) error
 
+	// OverdueReplays returns the routes that have replays which the lane took before
+	// that time and whose outcome is not known.
+	OverdueReplays(ctx context.Context, sentBefore time.Time) ([]string, error)
+	// ResendReplays makes those of a route pending again, under the next number. It is
+	// for replays that the lane has lost. It returns how many there were.
+	ResendReplays(ctx context.Context, route string, sentBefore time.Time) (int, error)
+
 	// Discard moves a dead letter from dead to discarded. Errors: ErrNotFound,
 	// *StateError.
 	Discard(ctx context.Context, id, reason string, by Actor) error
