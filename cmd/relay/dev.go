@@ -78,6 +78,9 @@ func devCommand() *cobra.Command {
 		if s.config, err = devRoutes(file, cmd.ErrOrStderr(), s.lookupEnv); err != nil {
 			return err
 		}
+		s.reload = reloading{watch: file, load: func() (*routes.Config, error) {
+			return routes.Load([]string{file}, routes.Options{LookupEnv: s.lookupEnv, CheckFilter: dispatcher.CheckFilter})
+		}}
 		s.embedded, s.drain = true, 5*time.Second
 		s.announce = func(r running) { banner(cmd.OutOrStdout(), r, s.data, file, temporary) }
 		s.traffic = func(ctx context.Context, conn *nats.Conn) error { return publishSamples(ctx, conn, every) }

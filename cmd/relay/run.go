@@ -18,6 +18,7 @@ import (
 func runCommand() *cobra.Command {
 	var s settings
 	var routesPath, adminAddr, logFormat, logLevel string
+	var watch bool
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Deliver what the routes file says",
@@ -33,6 +34,7 @@ func runCommand() *cobra.Command {
 	f.StringVar(&logFormat, "log-format", "text", "text or json")
 	f.BoolVar(&s.embedded, "embedded", false, "run NATS with JetStream inside this process, and SQLite; needs --data")
 	f.BoolVar(&s.noMigrate, "no-migrate", false, "leave the database's schema as it is (see relay migrate)")
+	f.BoolVar(&watch, "watch", false, "put the routes file in force by itself when it changes; SIGHUP and POST /api/v1/reload do it on demand")
 	f.BoolVar(&s.allowRecreate, "allow-recreate", false, "let consumers be deleted and created anew, position kept, when nothing less does (see relay plan)")
 	f.DurationVar(&s.drain, "drain", 25*time.Second, "how long attempts under way may go on after SIGTERM")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -46,8 +48,14 @@ func runCommand() *cobra.Command {
 		if err := checkRun(cmd, routesPath, s); err != nil {
 			return unusable(err)
 		}
-		if s.config, err = loadRoutes([]string{routesPath}, routes.Options{Secrets: true, CheckFilter: dispatcher.CheckFilter}, cmd.ErrOrStderr(), "text"); err != nil {
+		o := routes.Options{Secrets: true, CheckFilter: dispatcher.CheckFilter}
+		if s.config, err = loadRoutes([]string{routesPath}, o, cmd.ErrOrStderr(), "text"); err != nil {
 			return err
+		}
+		s.reload.hangup = true
+		s.reload.load = func() (*routes.Config, error) { return routes.Load([]string{routesPath}, o) }
+		if watch {
+			s.reload.watch = routesPath
 		}
 		if s.log, err = newLogger(cmd.ErrOrStderr(), logFormat, logLevel); err != nil {
 			return unusable(err)

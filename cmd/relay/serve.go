@@ -40,6 +40,7 @@ type settings struct {
 	noMigrate   bool
 	// allowRecreate is dispatcher.Options.AllowRecreate.
 	allowRecreate bool
+	reload        reloading
 	lookupEnv     func(string) (string, bool)
 	log           *slog.Logger
 	// announce, when set, says what runs where in place of a line of log.
@@ -94,18 +95,23 @@ func serve(ctx context.Context, s settings) error {
 	if err != nil {
 		return wrong(err)
 	}
-	projector, err := dlqstore.NewProjector(dlqstore.ProjectorOptions{
+	projector := newProjection(dlqstore.ProjectorOptions{
 		JetStream: js, Store: store, Streams: deadLetterStreams(s.config), Logger: s.log, Metrics: reg,
 	})
-	if err != nil {
-		return wrong(err)
-	}
 	replayer, err := dlqstore.NewReplayer(dlqstore.ReplayerOptions{JetStream: js, Store: store, Logger: s.log})
 	if err != nil {
 		return wrong(err)
 	}
+	reloads := newReloader(s.reload, func(ctx context.Context, c *routes.Config) error {
+		if err := disp.Apply(ctx, c); err != nil {
+			return err
+		}
+		projector.Follow(deadLetterStreams(c))
+		return nil
+	}, s.log, reg)
 	adminServer, err := admin.New(admin.Options{
-		Store: store, Routes: routeView{disp}, NATS: natsHealth(conn), Replays: replayer, Gatherer: reg,
+		Store: store, Routes: routeView{disp}, NATS: natsHealth(conn), Replays: replayer,
+		Config: reloads.Status, Reload: reloads.Reload, Gatherer: reg,
 		AllowRemote: s.allowRemote, Version: relayVersion(), Logger: s.log,
 	})
 	if err != nil {
@@ -126,6 +132,7 @@ func serve(ctx context.Context, s settings) error {
 		})
 	}
 	part("admin server", func(ctx context.Context) error { return adminServer.Serve(ctx, s.admin) })
+	part("reload", reloads.Run)
 	part("store", func(ctx context.Context) error {
 		if err := migrate(ctx, store, s); err != nil {
 			return err

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"relay/internal/testkit"
+)
+
+func rewrite(t *testing.T, file, yaml string) {
+	t.Helper()
+	if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func ordersTo(url string) string { return strings.Replace(ordersRoute, "%s", url, 1) }
+
+func metricIs(t *testing.T, admin, line string) bool {
+	t.Helper()
+	_, body := get(t, admin+"/metrics")
+	return strings.Contains(string(body), "\n"+line+"\n")
+}
+
+// A change of the file goes live by itself; one that is wrong changes nothing, and is
+// told in the log, in /readyz, in the metric and to whoever asks.
+func TestWatch(t *testing.T) {
+	h, a, b := newHouse(t), testkit.NewReceiver(t, nil), testkit.NewReceiver(t, nil)
+	file := writeRoutes(t, ordersRoute, a.URL)
+	p := h.run(file, "--watch")
+	admin := p.admin()
+	h.publish(0, 3)
+	a.Wait(t, 3)
+	h.awaitSettled("relay-billing")
+
+	rewrite(t, file, ordersTo(b.URL))
+	testkit.Eventually(t, func() bool { return strings.Contains(p.stderr.String(), "routes file in force") }, "the new file to be in force")
+	h.publish(3, 3)
+	b.Wait(t, 3)
+	if n := len(a.Requests()); n != 3 {
+		t.Errorf("%d requests to the old receiver, want 3", n)
+	}
+
+	rewrite(t, file, ordersTo(b.URL)+"    colour: red\n")
+	testkit.Eventually(t, func() bool { return strings.Contains(p.stderr.String(), "routes file refused") }, "the wrong file to be refused")
+	status, ready := get(t, admin+"/readyz")
+	if status != http.StatusOK || !strings.Contains(string(ready), "colour") {
+		t.Errorf("/readyz: %d %s, want 200 and the mistake", status, ready)
+	}
+	if !metricIs(t, admin, "relay_config_last_reload_successful 0") {
+		t.Error("the metric does not tell of the refusal")
+	}
+	status, answer := post(t, admin+"/api/v1/reload", "{}")
+	if status != http.StatusUnprocessableEntity || !strings.Contains(string(answer), "unknown key") {
+		t.Errorf("POST reload: %d %s, want 422 and the mistake", status, answer)
+	}
+	h.publish(6, 3)
+	b.Wait(t, 6)
+
+	rewrite(t, file, ordersTo(a.URL))
+	testkit.Eventually(t, func() bool { return metricIs(t, admin, "relay_config_last_reload_successful 1") }, "the mended file to be in force")
+	h.publish(9, 3)
+	a.Wait(t, 6)
+}
+
+// Without --watch a change waits until somebody asks: by SIGHUP or over the API. A new
+// dead-letter stream is projected from then on.
+func TestReloadOnDemand(t *testing.T) {
+	for name, ask := range map[string]func(t *testing.T, p *process){
+		"SIGHUP": func(_ *testing.T, p *process) { p.signal(syscall.SIGHUP) },
+		"API": func(t *testing.T, p *process) {
+			if status, answer := post(t, p.admin()+"/api/v1/reload", "{}"); status != http.StatusOK {
+				t.Errorf("POST reload: %d %s", status, answer)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h, r := newHouse(t), testkit.NewReceiver(t, testkit.Status(http.StatusGone))
+			file := writeRoutes(t, ordersRoute, r.URL)
+			p := h.run(file)
+			admin := p.admin()
+			h.publish(0, 1)
+			testkit.Eventually(t, func() bool { status, _ := get(t, admin+"/api/v1/dead-letters"); return status == http.StatusOK }, "the tables")
+			testkit.Eventually(t, func() bool { return len(deadLetters(t, admin, "")) == 1 }, "the first dead letter")
+			rewrite(t, file, ordersTo(r.URL)+"    dead_letter: { stream: ORDERS_DLQ, subject_prefix: dead }\n")
+			ask(t, p)
+			testkit.Eventually(t, func() bool { return strings.Contains(p.stderr.String(), "routes file in force") }, "the new file to be in force")
+			h.publish(1, 1)
+			testkit.Eventually(t, func() bool { return len(deadLetters(t, admin, "")) == 2 }, "the dead letter of the new stream")
+			testkit.Eventually(t, func() bool { return metricIs(t, admin, "relay_projection_lag 0") }, "relay_projection_lag")
+		})
+	}
+}
+
+// In a mounted ConfigMap the file is a link into ..data, and ..data another link that
+// is swapped.
+func TestWatchConfigMap(t *testing.T) {
+	h, a, b := newHouse(t), testkit.NewReceiver(t, nil), testkit.NewReceiver(t, nil)
+	dir := t.TempDir()
+	mount := func(version, yaml string) {
+		t.Helper()
+		if err := os.Mkdir(filepath.Join(dir, version), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		rewrite(t, filepath.Join(dir, version, "routes.yaml"), yaml)
+		if err := os.Symlink(version, filepath.Join(dir, "..data_tmp")); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(filepath.Join(dir, "..data_tmp"), filepath.Join(dir, "..data")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mount("..1", ordersTo(a.URL))
+	if err := os.Symlink("..data/routes.yaml", filepath.Join(dir, "routes.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	p := h.run(dir, "--watch")
+	p.admin()
+	h.publish(0, 1)
+	a.Wait(t, 1)
+	mount("..2", ordersTo(b.URL))
+	testkit.Eventually(t, func() bool { return strings.Contains(p.stderr.String(), "routes file in force") }, "the new file to be in force")
+	h.publish(1, 1)
+	b.Wait(t, 1)
+}
