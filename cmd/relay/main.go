@@ -49,8 +49,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(devCommand(), runCommand(), validateCommand(), planCommand(), sendCommand(), receiveCommand(), migrateCommand(),
-		healthCommand(), versionCommand())
+	root.AddCommand(devCommand(), runCommand(), initCommand(), validateCommand(), planCommand(), schemaCommand(), sendCommand(), receiveCommand(), migrateCommand(),
+		dlqCommand(), healthCommand(), versionCommand(), verifyCommand(), secretCommand())
 	err := root.ExecuteContext(ctx)
 	var exit *exitError
 	switch {

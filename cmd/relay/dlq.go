@@ -1,0 +1,257 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+)
+
+func dlqCommand() *cobra.Command {
+	o := &dlqOptions{}
+	cmd := &cobra.Command{
+		Use:   "dlq",
+		Short: "Look at dead letters, replay, discard, restore and export them",
+		Long: "Work with the dead letters of a running relay, over its admin API.\n\n" +
+			"Without ids, list, replay, discard, restore and export take the filters of the API; what would change something\n" +
+			"asks first, with the count, unless --yes is given.",
+	}
+	cmd.PersistentFlags().StringVar(&o.admin, "admin", "127.0.0.1:8080", "admin address or URL of relay [RELAY_ADMIN_ADDR]")
+	cmd.PersistentFlags().StringVarP(&o.output, "output", "o", "table", "table or json")
+	cmd.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		if err := fromEnv(cmd, map[string]string{"admin": "RELAY_ADMIN_ADDR"}); err != nil {
+			return err
+		}
+		if o.output != "table" && o.output != "json" {
+			return unusable(fmt.Errorf("--output %q: table or json wanted", o.output))
+		}
+		client, err := newAdminClient(o.admin)
+		o.client = client
+		return err
+	}
+	cmd.AddCommand(o.listCommand(), o.showCommand(), o.groupsCommand(), o.exportCommand(), o.replayCommand(), o.jobCommand(),
+		o.discardCommand(), o.restoreCommand())
+	return cmd
+}
+
+// dlqOptions are what the commands under dlq have in common.
+type dlqOptions struct {
+	admin, output string
+	client        *adminClient
+}
+
+func (o *dlqOptions) listCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "list", Short: "List dead letters, newest first", Args: cobra.NoArgs,
+		Example: "  relay dlq list --route orders-to-billing --since 24h --state dead",
+	}
+	filter := addFilterFlags(cmd, true)
+	limit := cmd.Flags().Int("limit", 50, "how many at most; 0: all")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if o.output == "json" {
+			return o.printArray(cmd, filter.query(), *limit)
+		}
+		w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+		fmt.Fprintln(w, "ID\tROUTE\tSTATE\tREASON\tSTATUS\tFAILED\tSUBJECT\tERROR")
+		err := o.client.each(cmd.Context(), filter.query(), *limit, func(data json.RawMessage) error {
+			var d letter
+			if err := json.Unmarshal(data, &d); err != nil {
+				return unusable(err)
+			}
+			_, err := fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", d.ID, cell(d.Route), d.State, d.Reason, number(d.Status),
+				clock(d.FailedAt), cell(d.Subject), cell(d.Error))
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		return w.Flush()
+	}
+	return cmd
+}
+
+func (o *dlqOptions) printArray(cmd *cobra.Command, query url.Values, limit int) error {
+	w := cmd.OutOrStdout()
+	before := "["
+	err := o.client.each(cmd.Context(), query, limit, func(data json.RawMessage) error {
+		_, err := fmt.Fprintf(w, "%s\n%s", before, data)
+		before = ","
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if before == "[" {
+		fmt.Fprint(w, "[")
+	}
+	_, err = fmt.Fprintln(w, "\n]")
+	return err
+}
+
+func (o *dlqOptions) showCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "show ID", Short: "Show a dead letter with its attempts and its payload", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var data json.RawMessage
+			if err := o.client.get(cmd.Context(), "dead-letters/"+url.PathEscape(args[0]), nil, &data); err != nil {
+				return err
+			}
+			if o.output == "json" {
+				return printJSON(cmd.OutOrStdout(), data)
+			}
+			var d letter
+			if err := json.Unmarshal(data, &d); err != nil {
+				return unusable(err)
+			}
+			return show(cmd.OutOrStdout(), d)
+		},
+	}
+}
+
+func show(out io.Writer, d letter) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	line := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(w, "%s\t%s\n", name, cell(value))
+		}
+	}
+	line("id", d.ID)
+	line("route", d.Route)
+	line("state", d.State)
+	line("reason", d.Reason)
+	line("error", d.Error)
+	line("status", number(d.Status))
+	line("attempts", strconv.Itoa(d.RetryCount))
+	line("subject", d.Subject)
+	line("stream", fmt.Sprintf("%s, message %d", d.Stream, d.Sequence))
+	line("published", clock(d.Published))
+	line("failed", clock(d.FailedAt))
+	line("replay of", d.ReplayOf)
+	for name, values := range d.Headers {
+		line("header "+name, strings.Join(values, ", "))
+	}
+	for _, a := range d.Attempts {
+		life := ""
+		if a.Replay > 0 {
+			life = fmt.Sprintf(" of replay %d", a.Replay)
+		}
+		line(fmt.Sprintf("attempt %d%s", a.Number, life), fmt.Sprintf("%s  %s %s (%.0f ms)", clock(a.At), number(a.Status), a.Error, a.Duration))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if !utf8.Valid(d.Payload) {
+		_, err := fmt.Fprintf(out, "\n%d bytes of payload that is no text; relay dlq show --output json has it in base64\n", len(d.Payload))
+		return err
+	}
+	fmt.Fprintln(out)
+	for text := range strings.Lines(string(d.Payload)) {
+		fmt.Fprintln(out, printable(strings.ReplaceAll(strings.TrimRight(text, "\r\n"), "\t", "    ")))
+	}
+	return nil
+}
+
+func (o *dlqOptions) groupsCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "groups", Short: "Count dead letters by cause and route", Args: cobra.NoArgs,
+		Example: "  relay dlq groups --state dead --since 24h",
+	}
+	filter := addFilterFlags(cmd, true)
+	limit := cmd.Flags().Int("limit", 50, "how many groups at most, up to 500")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		query := filter.query()
+		query.Set("limit", strconv.Itoa(*limit))
+		var data json.RawMessage
+		if err := o.client.get(cmd.Context(), "dead-letter-groups", query, &data); err != nil {
+			return err
+		}
+		if o.output == "json" {
+			return printJSON(cmd.OutOrStdout(), data)
+		}
+		var list struct {
+			Groups []struct {
+				Route, Fingerprint, Cause, Sample string
+				Status, Count                     int
+				LastSeen                          time.Time `json:"last_seen"`
+			}
+		}
+		if err := json.Unmarshal(data, &list); err != nil {
+			return unusable(err)
+		}
+		w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+		fmt.Fprintln(w, "COUNT\tROUTE\tSTATUS\tLAST SEEN\tFINGERPRINT\tSAMPLE\tCAUSE")
+		for _, g := range list.Groups {
+			fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\t%s\n", g.Count, cell(g.Route), number(g.Status), clock(g.LastSeen), g.Fingerprint, g.Sample, cell(g.Cause))
+		}
+		return w.Flush()
+	}
+	return cmd
+}
+
+func (o *dlqOptions) exportCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "export", Short: "Write dead letters as one JSON object a line, payloads in base64", Args: cobra.NoArgs,
+		Example: "  relay dlq export --route orders-to-billing --file billing.ndjson",
+	}
+	filter := addFilterFlags(cmd, true)
+	limit := cmd.Flags().Int("limit", 0, "how many at most; 0: all")
+	file := cmd.Flags().String("file", "", "write here instead of to standard output; the file must not exist")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
+		out := cmd.OutOrStdout()
+		if *file != "" {
+			f, err := os.OpenFile(*file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) // payloads are nobody else's business
+			if err != nil {
+				return unusable(fmt.Errorf("--file: %w", err))
+			}
+			defer func() {
+				if closeErr := f.Close(); err == nil && closeErr != nil {
+					err = unusable(closeErr)
+				}
+			}()
+			out = f
+		}
+		n := 0
+		err = o.client.each(cmd.Context(), filter.query(), *limit, func(data json.RawMessage) error {
+			n++
+			_, err := fmt.Fprintf(out, "%s\n", data)
+			return err
+		})
+		if err == nil {
+			fmt.Fprintf(cmd.ErrOrStderr(), "%d dead letters exported\n", n)
+		}
+		return err
+	}
+	return cmd
+}
+
+func printJSON(w io.Writer, data json.RawMessage) error {
+	_, err := fmt.Fprintf(w, "%s\n", data)
+	return err
+}
+
+// cell is foreign text on one line, short enough for a table.
+func cell(s string) string {
+	const most = 100
+	s = printable(s)
+	if utf8.RuneCountInString(s) > most {
+		s = string([]rune(s)[:most-1]) + "…"
+	}
+	return s
+}
+
+func number(n int) string {
+	if n == 0 {
+		return "-"
+	}
+	return strconv.Itoa(n)
+}
+
+func clock(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }

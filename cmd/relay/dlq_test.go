@@ -1,0 +1,115 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+
+	"relay/internal/testkit"
+)
+
+// dlq carries out a command under relay dlq and checks its exit code and its output.
+func dlq(t *testing.T, admin string, code int, want []string, args ...string) (stdout string) {
+	t.Helper()
+	got, stdout, stderr := command(t, "", append(append([]string{"dlq"}, args...), "--admin", admin)...)
+	if got != code {
+		t.Errorf("relay dlq %s: exit code %d, want %d", strings.Join(args, " "), got, code)
+	}
+	for _, w := range want {
+		if !strings.Contains(stdout+stderr, w) {
+			t.Errorf("relay dlq %s: %q is missing in\n%s%s", strings.Join(args, " "), w, stdout, stderr)
+		}
+	}
+	return stdout
+}
+
+// awaitDeadLetters waits until the table is there and has so many.
+func awaitDeadLetters(t *testing.T, admin string, n int) {
+	t.Helper()
+	testkit.Eventually(t, func() bool {
+		status, body := get(t, admin+"/api/v1/dead-letters?limit=500")
+		return status == http.StatusOK && strings.Count(string(body), `"id"`) == n
+	}, "%d dead letters", n)
+}
+
+// An operator's way through a night of failures, by the commands alone.
+func TestDLQ(t *testing.T) {
+	h := newHouse(t)
+	receiver := testkit.NewReceiver(t, testkit.Status(http.StatusUnprocessableEntity))
+	admin := h.run(writeRoutes(t, ordersRoute, receiver.URL)).admin()
+	h.publish(0, 12)
+	awaitDeadLetters(t, admin, 12)
+
+	list := dlq(t, admin, 0, []string{"ROUTE", "billing", "rejected", "422", "orders.created"}, "list")
+	if n := strings.Count(list, "msg_"); n != 12 {
+		t.Errorf("list: %d ids, want 12:\n%s", n, list)
+	}
+	var some []letter
+	if err := json.Unmarshal([]byte(dlq(t, admin, 0, nil, "list", "-o", "json", "--limit", "5")), &some); err != nil || len(some) != 5 {
+		t.Errorf("list as JSON: %d, want 5: %v", len(some), err)
+	}
+	if got := dlq(t, admin, 0, nil, "list", "-o", "json", "--route", "nobody"); strings.TrimSpace(got) != "[\n]" {
+		t.Errorf("an empty list as JSON: %q", got)
+	}
+	dlq(t, admin, 0, []string{"12", "billing", "the receiver answered 422"}, "groups", "--state", "dead")
+	dlq(t, admin, 0, []string{some[0].ID, "orders.created", "attempt 1", "\n" + string(some[0].Payload) + "\n"}, "show", some[0].ID)
+	dlq(t, admin, 1, []string{"no such dead letter"}, "show", "msg_none")
+
+	dlq(t, admin, 2, []string{"--all"}, "replay")
+	dlq(t, admin, 2, []string{"exclude"}, "replay", "--all", some[0].ID)
+	dlq(t, admin, 2, []string{"status"}, "replay", "--status", "none")
+	dlq(t, admin, 0, []string{"would replay 12 dead letters"}, "replay", "--route", "billing", "--dry-run")
+	dlq(t, admin, 2, []string{"replay 12 dead letters? [y/N]", "nothing was changed"}, "replay", "--route", "billing")
+	dlq(t, admin, 0, []string{"discarded 2 of 2"}, "discard", "--route", "billing", "--limit", "2", "--note", "tests", "--yes")
+	dlq(t, admin, 0, []string{"restored 1 of 1"}, "restore", "--all", "--limit", "1", "--yes")
+	dlq(t, admin, 1, []string{"is dead"}, "restore", some[4].ID, "--yes")
+
+	dlq(t, admin, 1, []string{"1 of 1 done", "1 died again"}, "replay", some[3].ID, "--yes")
+	receiver.Answer(testkit.Status(http.StatusNoContent))
+	dlq(t, admin, 0, []string{"done: 11 of 11 done, 11 delivered"}, "replay", "--route", "billing", "--ramp", "--yes")
+	dlq(t, admin, 0, []string{"nothing to replay"}, "replay", "--all")
+
+	file := filepath.Join(t.TempDir(), "dead.ndjson")
+	dlq(t, admin, 0, []string{"11 dead letters exported"}, "export", "--state", "delivered", "--file", file)
+	dlq(t, admin, 2, []string{"--file"}, "export", "--file", file)
+	data, err := os.ReadFile(file)
+	if lines := strings.Count(string(data), "\n"); err != nil || lines != 11 {
+		t.Errorf("export: %d lines, want 11: %v", lines, err)
+	}
+	dlq(t, "127.0.0.1:1", 2, []string{"127.0.0.1:1", "--admin"}, "list")
+	dlq(t, "ftp://x", 2, []string{"--admin"}, "list")
+}
+
+// A command that is interrupted leaves its job running, and says how to look at it.
+func TestDLQInterrupted(t *testing.T) {
+	h := newHouse(t)
+	receiver := testkit.NewReceiver(t, testkit.Status(http.StatusUnprocessableEntity))
+	admin := h.run(writeRoutes(t, ordersRoute, receiver.URL)).admin()
+	h.publish(0, 3)
+	awaitDeadLetters(t, admin, 3)
+	receiver.Answer(testkit.Status(http.StatusNoContent))
+
+	p := relay(t, "dlq", "replay", "--all", "--rate", "0.001", "--yes", "--admin", admin)
+	testkit.Eventually(t, func() bool { return len(deadLetters(t, admin, "state=delivered")) == 1 }, "the first replay")
+	p.signal(syscall.SIGINT)
+	if code := p.wait(); code != 2 {
+		t.Errorf("exit code %d, want 2", code)
+	}
+	m := regexp.MustCompile(`relay dlq job (\S+) --watch`).FindStringSubmatch(p.stderr.String())
+	if m == nil {
+		t.Fatalf("it does not say how to look at the job:\n%s", p.stderr)
+	}
+	dlq(t, admin, 0, []string{"running", "of 3 done"}, "job", m[1])
+	dlq(t, admin, 0, []string{"paused"}, "job", m[1], "pause")
+	dlq(t, admin, 1, []string{"paused"}, "job", m[1], "--watch")
+	dlq(t, admin, 0, []string{"running"}, "job", m[1], "resume")
+	dlq(t, admin, 0, []string{`"state":"cancelled"`}, "job", m[1], "cancel", "-o", "json")
+	dlq(t, admin, 1, []string{"is cancelled"}, "job", m[1], "resume")
+	dlq(t, admin, 2, []string{"pause, resume or cancel", "stop"}, "job", m[1], "stop")
+	dlq(t, admin, 1, []string{"no such replay job"}, "job", "rpl_none")
+}
