@@ -13,6 +13,7 @@ import (
 
 func validateCommand() *cobra.Command {
 	var format string
+	var strict bool
 	cmd := &cobra.Command{
 		Use:   "validate PATH…",
 		Short: "Check routes files without any server",
@@ -20,6 +21,7 @@ func validateCommand() *cobra.Command {
 		Args:  cobra.MinimumNArgs(1),
 	}
 	cmd.Flags().StringVar(&format, "format", "text", "text, json or github")
+	cmd.Flags().BoolVar(&strict, "strict", false, "take warnings for mistakes")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		switch format {
 		case "text", "json", "github":
@@ -30,6 +32,9 @@ func validateCommand() *cobra.Command {
 		c, err := loadRoutes(args, o, cmd.OutOrStdout(), format)
 		if err != nil {
 			return err
+		}
+		if strict && len(c.Warnings) > 0 {
+			return wrong(nil)
 		}
 		if format == "text" {
 			fmt.Fprintf(cmd.OutOrStdout(), "valid: %d routes, %d streams declared\n", len(c.Routes), len(c.Streams))
