@@ -50,7 +50,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.AddCommand(devCommand(), runCommand(), initCommand(), validateCommand(), planCommand(), schemaCommand(), sendCommand(), receiveCommand(), migrateCommand(),
-		healthCommand(), versionCommand())
+		dlqCommand(), healthCommand(), versionCommand(), verifyCommand(), secretCommand())
 	err := root.ExecuteContext(ctx)
 	var exit *exitError
 	switch {

@@ -70,13 +70,22 @@ func message(args, headers []string, stdin io.Reader) (*nats.Msg, error) {
 		}
 	}
 	for _, h := range headers {
-		name, value, ok := strings.Cut(h, ":")
-		if !ok || strings.TrimSpace(name) == "" {
-			return nil, fmt.Errorf("-H %q: want 'Name: value'", h)
+		name, value, err := splitHeader(h)
+		if err != nil {
+			return nil, err
 		}
-		m.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
+		m.Header.Add(name, value)
 	}
 	return m, nil
+}
+
+// splitHeader reads the value of a flag -H.
+func splitHeader(h string) (name, value string, err error) {
+	name, value, ok := strings.Cut(h, ":")
+	if name = strings.TrimSpace(name); !ok || name == "" {
+		return "", "", fmt.Errorf("-H %q: want 'Name: value'", h)
+	}
+	return name, strings.TrimSpace(value), nil
 }
 
 // sendTimeout bounds the wait for one PubAck.

@@ -47,6 +47,13 @@ func NewSecret() string {
 	return prefixSymmetric + base64.StdEncoding.EncodeToString(key[:])
 }
 
+// NewKeyPair makes a new ed25519 pair: whsk_ signs and stays with the sender, whpk_
+// verifies and goes to the receiver.
+func NewKeyPair() (private, public string) {
+	pub, priv, _ := ed25519.GenerateKey(nil) // never fails with crypto/rand
+	return prefixPrivate + base64.StdEncoding.EncodeToString(priv.Seed()), prefixPublic + base64.StdEncoding.EncodeToString(pub)
+}
+
 // Sign returns one signature of a message for the webhook-signature header: "v1,…" for
 // a whsec_ secret, "v1a,…" for a whsk_ one. It fails when the secret is malformed.
 func Sign(secret, id string, at time.Time, body []byte) (string, error) {
