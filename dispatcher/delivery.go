@@ -26,6 +26,10 @@ type delivery struct {
 	seen     time.Time // when JetStream last heard that it is worked on
 	filtered bool
 	answer   webhook.Answer
+	past     past
+	disputed bool // nobody knows how its last delivery ended
+	marked   bool // the ledger says that an attempt began
+	sent     bool // a request was made, or may have been
 }
 
 // deliver is the way of one message through a route, from its receipt to its
@@ -46,11 +50,22 @@ func (r *route) deliver(ctx, work context.Context, d *delivery) {
 // sent: its attempts are used up, the route's filter leaves it out, or relay cannot
 // make sense of it.
 func (r *route) prepare(ctx context.Context, d *delivery) (out Outcome, settled bool) {
-	if err := d.lane.read(ctx, d); err != nil {
+	err := d.lane.read(ctx, d)
+	if d.ID != "" {
+		r.shared.ledger.look(ctx, d)
+		d.Attempt = max(1, d.Attempt-d.past.Unsent)
+	}
+	if err != nil {
 		if errors.Is(err, errForeign) {
 			return Outcome{Verdict: routes.Drop, Attempt: d.Attempt, Error: err.Error()}, true
 		}
 		return Outcome{Verdict: routes.Nak, Attempt: d.Attempt, Error: err.Error(), RetryIn: r.delay(d.Attempt)}, true
+	}
+	if d.past.Open >= poisonAfter {
+		return Outcome{
+			Verdict: routes.Term, Attempt: d.Attempt - 1, Reason: dlqstore.Poison,
+			Error: fmt.Sprintf("its last %d deliveries have no known end: relay died, or was cut off, while it had the message in hand", d.past.Open),
+		}, true
 	}
 	if most := r.cfg.Retry.MaxAttempts; d.Attempt > most {
 		return Outcome{
@@ -78,7 +93,11 @@ func (r *route) attempt(ctx, work context.Context, d *delivery) Outcome {
 	for {
 		leave, err := r.gate.enter(ctx)
 		if err != nil {
+			<-r.quiet // else it would come straight back here
 			return Outcome{Verdict: routes.Nak, Attempt: d.Attempt, Error: "relay is stopping"}
+		}
+		if err := r.shared.ledger.begin(work, d); err != nil {
+			r.log.Debug("attempt not marked", "route", r.cfg.Name, "id", d.ID, "err", err)
 		}
 		d.answer = r.sender.Send(work, &d.Message)
 		leave(d.answer)
@@ -87,11 +106,13 @@ func (r *route) attempt(ctx, work context.Context, d *delivery) Outcome {
 			attempt: d.Attempt, since: d.since, now: time.Now(),
 			random: rand.Float64(), //nolint:gosec // jitter needs no secrecy
 		}, r.cfg)
-		if heldBack(d.answer) { // no request was made, so none is recorded
+		d.sent = !heldBack(d.answer)
+		if !d.sent { // no request was made, so none is recorded
 			switch {
 			case out.Verdict != routes.Nak:
 				return out // it is too old to wait any longer
 			case ctx.Err() != nil:
+				<-r.quiet
 				out.RetryIn = 0
 				return out
 			}
@@ -194,6 +215,9 @@ func (r *route) settle(d *delivery, out Outcome) {
 	case routes.Ack, routes.Drop:
 		err = ack(r.shared.conn, d.msg)
 	case routes.Nak:
+		if lerr := r.shared.ledger.end(context.Background(), d); lerr != nil {
+			r.log.Debug("delivery not noted", "route", r.cfg.Name, "id", d.ID, "err", lerr)
+		}
 		err = nak(r.shared.conn, d.msg, out.RetryIn)
 	case routes.Term:
 		err = term(r.shared.conn, d.msg, string(out.Reason))

@@ -89,6 +89,7 @@ type shared struct {
 	log      *slog.Logger
 	metrics  *metrics
 	budget   *pull.Budget
+	ledger   *ledger
 	// allowRecreate is Options.AllowRecreate.
 	allowRecreate bool
 
@@ -138,6 +139,7 @@ func New(o Options) (*Dispatcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("use JetStream: %w", err)
 	}
+	s.ledger = newLedger(s.js)
 	d := &Dispatcher{shared: s, drain: o.Drain}
 	var errs []error
 	for _, cfg := range o.Config.Routes {

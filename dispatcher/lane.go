@@ -80,6 +80,7 @@ func (l *lane) readReplay(ctx context.Context, d *delivery) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errForeign, err)
 	}
+	d.ID, d.replay = r.ID, r.Number
 	if !whole {
 		if l.route.shared.overflow == nil {
 			return fmt.Errorf("the payload of %s stands in a database, and none is configured", r.ID)
@@ -90,7 +91,6 @@ func (l *lane) readReplay(ctx context.Context, d *delivery) error {
 		}
 		r.DeadLetter = dl
 	}
-	d.ID, d.replay = r.ID, r.Number
 	d.Subject, d.Stream, d.Sequence, d.EventTime = r.OriginalSubject, r.Stream, r.StreamSequence, r.PublishedAt
 	d.Headers, d.Body = r.Headers, r.Payload
 	d.ReplayOf = r.ID

@@ -55,7 +55,7 @@ func TestPlanIsWhatARunDoes(t *testing.T) {
 	h, r := newHouse(t), testkit.NewReceiver(t, nil)
 	c := config(t, planRoutes, "limits", "all", "30s", r.URL)
 	want := []string{
-		`create stream "ORDERS"`, `create stream "RELAY_DLQ"`, `create stream "RELAY_ATTEMPTS"`, `create stream "RELAY_REPLAY"`,
+		`create stream "ORDERS"`, `create stream "RELAY_DLQ"`, `create stream "RELAY_ATTEMPTS"`, `create stream "RELAY_LEDGER"`, `create stream "RELAY_REPLAY"`,
 		`create consumer "relay-billing" of stream "ORDERS"`, `create consumer "relay-replay-billing" of stream "RELAY_REPLAY"`,
 	}
 	if got := actions(h.plan(c)); !slices.Equal(got, want) {

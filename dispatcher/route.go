@@ -28,6 +28,7 @@ type route struct {
 	metrics routeMetrics
 	live    *lane
 	replay  *lane
+	quiet   chan struct{} // closed when neither lane takes messages any more
 
 	mu       sync.Mutex
 	inFlight map[*delivery]struct{}
@@ -61,7 +62,7 @@ func newRoute(s *shared, cfg routes.Route) (*route, error) {
 	}
 	r := &route{
 		shared: s, cfg: cfg, log: s.log, sender: sender, filter: f, metrics: s.metrics.of(cfg.Name),
-		inFlight: map[*delivery]struct{}{}, laneTrouble: map[*lane]error{},
+		inFlight: map[*delivery]struct{}{}, laneTrouble: map[*lane]error{}, quiet: make(chan struct{}),
 	}
 	r.gate = newGate(cfg, r.resize)
 	r.live = &lane{route: r, stream: cfg.Stream, consumer: cfg.Consumer.Durable, ensure: r.ensureLive}
@@ -101,6 +102,7 @@ func (r *route) run(ctx, work context.Context) {
 	var keeper sync.WaitGroup
 	keeper.Go(func() { r.keepAlive(settled) })
 	loops.Wait()
+	close(r.quiet)
 	r.log.Debug("takes nothing new", "route", r.cfg.Name)
 	deliveries.Wait()
 	close(settled)

@@ -67,6 +67,7 @@ func ownStreams(c *routes.Config, replicas int) []jetstream.StreamConfig {
 			Description: "failed attempts, for the timeline of dead letters",
 			Storage:     jetstream.FileStorage, MaxAge: attemptsMaxAge, Replicas: replicas,
 		},
+		ledgerConfig(replicas),
 		jetstream.StreamConfig{
 			Name: dlqstore.ReplayStream, Subjects: []string{dlqstore.ReplaySubjectPrefix + "*"},
 			Description: "replays of dead letters on their way to one route",
