@@ -18,6 +18,9 @@ type Config struct {
 	Routes []Route
 	// Warnings are remarks that do not keep the file from running.
 	Warnings []Problem
+
+	// What Streams and Routes were read from, for WriteResolved.
+	streamNodes, routeNodes []*node
 }
 
 // Route returns the route of that name, and whether there is one.

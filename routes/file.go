@@ -156,6 +156,7 @@ func (d *decoder) config(c *Config, roots []*node) {
 		before := len(d.problems)
 		if s, ok := stream.read(d, p.n); ok {
 			check.stream(p, s, len(d.problems) == before)
+			c.streamNodes = append(c.streamNodes, p.n)
 		}
 	}
 	d.prefix = ""
@@ -179,6 +180,7 @@ func (d *decoder) config(c *Config, roots []*node) {
 		if r, ok := route.read(d, p.n); ok {
 			r.Pos = own.pos()
 			check.route(p, own, r, len(d.problems) == before)
+			c.routeNodes = append(c.routeNodes, p.n)
 		}
 	}
 	d.prefix = ""
