@@ -20,6 +20,7 @@ const (
 	actionDelivered = "delivered"  // a replay got through; relay saw it
 	actionDied      = "died_again" // a replay died; relay saw it
 	actionResend    = "resend"     // the replay lane lost a replay; relay saw it
+	actionPrune     = "prune"      // retention; relay did it
 	actionJob       = "job_"       // + started, or the state into which a replay job came
 )
 

@@ -149,6 +149,12 @@ type Store interface {
 	// unfinished job. Several processes may call it at any time.
 	AdvanceJobs(ctx context.Context) (time.Duration, error)
 
+	// Prune deletes a batch of each kind of what was kept for long enough: dead letters
+	// by their retention; after 30 days also those that were delivered or discarded,
+	// attempts of deliveries without a dead letter, and finished replay jobs. It returns
+	// how many rows of those it deleted; 0: there are no more.
+	Prune(ctx context.Context, keep Retention, now time.Time) (int, error)
+
 	// Ping says whether the database answers and has the tables that relay needs.
 	Ping(ctx context.Context) error
 	// Close gives back what Open took.

@@ -43,6 +43,7 @@ func TestStore(t *testing.T) {
 		"replay job that stops":                 testJobStops,
 		"replay jobs in a queue":                testJobQueue,
 		"replay jobs in a race":                 testJobRace,
+		"prune":                                 testPrune,
 		"filters":                               testFilters,
 		"paging":                                testPaging,
 		"large payloads make short pages":       testLargePages,

@@ -98,6 +98,12 @@ func serve(ctx context.Context, s settings) error {
 	projector := newProjection(dlqstore.ProjectorOptions{
 		JetStream: js, Store: store, Streams: deadLetterStreams(s.config), Logger: s.log, Metrics: reg,
 	})
+	pruner, err := dlqstore.NewPruner(dlqstore.PrunerOptions{
+		Store: store, Retention: func() dlqstore.Retention { return retention(s.config) }, Logger: s.log,
+	})
+	if err != nil {
+		return wrong(err)
+	}
 	replayer, err := dlqstore.NewReplayer(dlqstore.ReplayerOptions{JetStream: js, Store: store, Logger: s.log})
 	if err != nil {
 		return wrong(err)
@@ -139,6 +145,7 @@ func serve(ctx context.Context, s settings) error {
 		}
 		part("projector", projector.Run)
 		part("replays", replayer.Run)
+		part("retention", pruner.Run)
 		return nil
 	})
 	deliver, halt := context.WithCancel(ctx)
