@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -98,8 +99,10 @@ func serve(ctx context.Context, s settings) error {
 	projector := newProjection(dlqstore.ProjectorOptions{
 		JetStream: js, Store: store, Streams: deadLetterStreams(s.config), Logger: s.log, Metrics: reg,
 	})
+	var inForce atomic.Pointer[routes.Config]
+	inForce.Store(s.config)
 	pruner, err := dlqstore.NewPruner(dlqstore.PrunerOptions{
-		Store: store, Retention: func() dlqstore.Retention { return retention(s.config) }, Logger: s.log,
+		Store: store, Retention: func() dlqstore.Retention { return retention(inForce.Load()) }, Logger: s.log,
 	})
 	if err != nil {
 		return wrong(err)
@@ -113,6 +116,7 @@ func serve(ctx context.Context, s settings) error {
 			return err
 		}
 		projector.Follow(deadLetterStreams(c))
+		inForce.Store(c)
 		return nil
 	}, s.log, reg)
 	adminServer, err := admin.New(admin.Options{
