@@ -49,7 +49,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(devCommand(), runCommand(), initCommand(), validateCommand(), planCommand(), schemaCommand(), sendCommand(), receiveCommand(), migrateCommand(),
+	root.AddCommand(devCommand(), runCommand(), initCommand(), validateCommand(), planCommand(), routesCommand(), schemaCommand(), sendCommand(), receiveCommand(), migrateCommand(),
 		dlqCommand(), healthCommand(), versionCommand(), verifyCommand(), secretCommand())
 	err := root.ExecuteContext(ctx)
 	var exit *exitError
