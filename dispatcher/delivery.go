@@ -101,11 +101,11 @@ func (r *route) attempt(ctx, work context.Context, d *delivery) Outcome {
 		}
 		d.answer = r.sender.Send(work, &d.Message)
 		leave(d.answer)
-		r.metrics.attempt(d.answer)
 		out := classify(d.answer, standing{
 			attempt: d.Attempt, since: d.since, now: time.Now(),
 			random: rand.Float64(), //nolint:gosec // jitter needs no secrecy
 		}, r.cfg)
+		r.metrics.attempt(d.answer, out)
 		d.sent = !heldBack(d.answer)
 		if !d.sent { // no request was made, so none is recorded
 			switch {

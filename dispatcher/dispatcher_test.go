@@ -394,19 +394,7 @@ routes:
 	for i := range messages {
 		h.publish([]string{"orders.one", "orders.two"}[i%2], strings.Repeat("x", 512<<10))
 	}
-	inHand := func() float64 {
-		families, err := reg.Gather()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, f := range families {
-			if f.GetName() == "relay_in_flight_bytes" {
-				return f.GetMetric()[0].GetGauge().GetValue()
-			}
-		}
-		t.Fatal("no metric relay_in_flight_bytes")
-		return 0
-	}
+	inHand := func() float64 { return metric(t, reg, "relay_in_flight_bytes") }
 	// Each route can hold all of its messages; only the bound keeps it from that.
 	var most float64
 	testkit.Eventually(t, func() bool { most = max(most, inHand()); return most > bound/4 }, "large messages in hand")
@@ -421,4 +409,45 @@ routes:
 		t.Errorf("%.0f bytes were in hand, the bound is %d", most, bound)
 	}
 	testkit.Eventually(t, func() bool { return inHand() == 0 }, "nothing in hand at the end")
+}
+
+// metric reads the first sample of a family.
+func metric(t *testing.T, reg *prometheus.Registry, name string) float64 {
+	t.Helper()
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			m := f.GetMetric()[0]
+			return m.GetGauge().GetValue() + m.GetCounter().GetValue()
+		}
+	}
+	t.Fatalf("no metric %s", name)
+	return 0
+}
+
+// What was ignored in an answer, and left out of a request, is counted.
+func TestCountsWhatItIgnores(t *testing.T) {
+	h := newHouse(t)
+	r := testkit.NewReceiver(t, func(w http.ResponseWriter, q testkit.Request) {
+		if q.Header.Get("Relay-Attempt") == "1" {
+			w.Header().Set("Retry-After", "soon")
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	})
+	reg := prometheus.NewRegistry()
+	c := config(t, oneRoute, r.URL)
+	c.Routes[0].Webhook.ForwardHeaders = []string{"X-*"}
+	h.start(c, func(o *dispatcher.Options) { o.Registerer = reg })
+	h.publish("orders.created", "x", "X-Good", "1", "X-Bad", "a\x01b")
+	r.Wait(t, 2)
+	h.awaitSettled("ORDERS", "relay-billing")
+	if n := metric(t, reg, "relay_bad_retry_after_total"); n != 1 {
+		t.Errorf("relay_bad_retry_after_total is %v, want 1", n)
+	}
+	if n := metric(t, reg, "relay_dropped_headers_total"); n != 2 {
+		t.Errorf("relay_dropped_headers_total is %v, want one in each of 2 attempts", n)
+	}
 }

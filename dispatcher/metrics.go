@@ -21,6 +21,8 @@ type metrics struct {
 	pending     *prometheus.GaugeVec
 	ackPending  *prometheus.GaugeVec
 	breakerOpen *prometheus.GaugeVec
+	badRetry    *prometheus.CounterVec
+	dropped     *prometheus.CounterVec
 }
 
 // newMetrics registers the families. inHand tells the bytes in hand over all routes.
@@ -44,9 +46,11 @@ func newMetrics(reg prometheus.Registerer, inHand func() int64) (*metrics, error
 		pending:     gauge("relay_consumer_pending", "Messages that the route's consumer has yet to deliver for the first time."),
 		ackPending:  gauge("relay_consumer_ack_pending", "Messages delivered to some relay process and not settled, those that wait for a retry among them."),
 		breakerOpen: gauge("relay_breaker_open", "1 while the route's circuit breaker is open in this process."),
+		badRetry:    counter("relay_bad_retry_after_total", "Answers whose Retry-After means nothing and was ignored.", "route"),
+		dropped:     counter("relay_dropped_headers_total", "Headers of messages that the route forwards and HTTP cannot carry; they were left out.", "route"),
 	}
 	for _, c := range []prometheus.Collector{
-		m.attempts, m.deliveries, m.duration, m.latency, m.inFlight, m.deadLetters, m.pending, m.ackPending, m.breakerOpen,
+		m.attempts, m.deliveries, m.duration, m.latency, m.inFlight, m.deadLetters, m.pending, m.ackPending, m.breakerOpen, m.badRetry, m.dropped,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "relay_in_flight_bytes", Help: "Size of the messages in hand in this process, over all routes.",
 		}, func() float64 { return float64(inHand()) }),
@@ -67,6 +71,8 @@ type routeMetrics struct {
 	duration   prometheus.Observer
 	latency    prometheus.Observer
 	inFlight   prometheus.Gauge
+	badRetry   prometheus.Counter
+	dropped    prometheus.Counter
 }
 
 // Values of the label outcome beside the verdicts.
@@ -77,6 +83,7 @@ func (m *metrics) of(route string) routeMetrics {
 		all: m, route: route,
 		duration: m.duration.WithLabelValues(route), latency: m.latency.WithLabelValues(route),
 		inFlight: m.inFlight.WithLabelValues(route), deliveries: map[string]prometheus.Counter{},
+		badRetry: m.badRetry.WithLabelValues(route), dropped: m.dropped.WithLabelValues(route),
 	}
 	for i, class := range []string{"other", "1xx", "2xx", "3xx", "4xx", "5xx"} {
 		rm.byClass[i] = m.attempts.WithLabelValues(route, class)
@@ -88,8 +95,14 @@ func (m *metrics) of(route string) routeMetrics {
 	return rm
 }
 
-func (rm *routeMetrics) attempt(a webhook.Answer) {
+func (rm *routeMetrics) attempt(a webhook.Answer, out Outcome) {
 	rm.duration.Observe(a.Duration.Seconds())
+	if out.BadRetryAfter {
+		rm.badRetry.Inc()
+	}
+	if a.DroppedHeaders > 0 {
+		rm.dropped.Add(float64(a.DroppedHeaders))
+	}
 	if a.Err != nil {
 		rm.all.attempts.WithLabelValues(rm.route, string(a.Err.Class)).Inc()
 		return
