@@ -50,7 +50,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.AddCommand(devCommand(), runCommand(), initCommand(), validateCommand(), planCommand(), routesCommand(), schemaCommand(), sendCommand(), receiveCommand(), migrateCommand(),
-		dlqCommand(), healthCommand(), versionCommand(), verifyCommand(), secretCommand())
+		dlqCommand(), healthCommand(), versionCommand(), verifyCommand(), secretCommand(),
+		testCommand())
 	err := root.ExecuteContext(ctx)
 	var exit *exitError
 	switch {
