@@ -78,6 +78,8 @@ func run(t testing.TB, s *testkit.Server, messages int, budget *pull.Budget) tim
 	case <-f.done:
 	case err := <-ended:
 		t.Fatalf("the session ended: %v", err)
+	case <-time.After(2 * time.Minute):
+		t.Fatal("it stands still")
 	}
 	cancel()
 	if err := <-ended; err != nil {
