@@ -2,14 +2,13 @@ package main
 
 import (
 	"context"
-	"embed"
+	_ "embed" // the sample routes
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
-	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -24,9 +23,6 @@ import (
 
 //go:embed sample.routes.yaml
 var sampleRoutes []byte
-
-//go:embed samples/*.json samples/LICENSE
-var samplePayloads embed.FS
 
 // receiverVariable is the name under which the sample routes find the receiver.
 const receiverVariable = "RELAY_DEV_RECEIVER"
@@ -178,18 +174,9 @@ func publishSamples(ctx context.Context, conn *nats.Conn, every time.Duration) e
 	if err != nil {
 		return fmt.Errorf("use JetStream: %w", err)
 	}
-	files, err := samplePayloads.ReadDir("samples")
-	if err != nil {
-		return fmt.Errorf("read the sample payloads: %w", err)
-	}
-	var events []string
-	for _, f := range files {
-		if event, ok := strings.CutSuffix(f.Name(), ".json"); ok {
-			events = append(events, event)
-		}
-	}
+	names := sampleNames()
 	for i := 0; ; i++ {
-		if i >= len(events) {
+		if i >= len(names) {
 			if every <= 0 {
 				return nil
 			}
@@ -199,12 +186,12 @@ func publishSamples(ctx context.Context, conn *nats.Conn, every time.Duration) e
 				return nil
 			}
 		}
-		event := events[i%len(events)]
-		payload, err := samplePayloads.ReadFile(path.Join("samples", event+".json"))
+		name := names[i%len(names)]
+		payload, err := samplePayload(name)
 		if err != nil {
-			return fmt.Errorf("read the sample payload of %s: %w", event, err)
+			return err
 		}
-		_, err = js.Publish(ctx, "github."+event, payload)
+		_, err = js.Publish(ctx, name, payload)
 		if err != nil && ctx.Err() == nil {
 			return fmt.Errorf("publish a sample: %w", err)
 		}

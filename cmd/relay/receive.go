@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"sync"
 	"time"
 
@@ -22,12 +23,16 @@ func receiveCommand() *cobra.Command {
 		Short: "Run a receiver for trying things: it prints what comes and can be told to fail",
 		Example: "  relay receive                         # take everything on 127.0.0.1:9000\n" +
 			"  relay receive :9001 --fail-first 3    # answer 503 three times a delivery, then 204\n" +
+			"  relay receive --flap 10s              # work for 10 s, fail for 10 s, and so on\n" +
 			"  relay receive --secret whsec_…        # verify signatures, answer 401 to a wrong one",
 		Args: cobra.MaximumNArgs(1),
 	}
 	f := cmd.Flags()
 	f.IntVar(&r.status, "status", http.StatusNoContent, "status to answer with")
-	f.IntVar(&r.failFirst, "fail-first", 0, "answer 503 to the first N attempts of each delivery")
+	f.IntVar(&r.failFirst, "fail-first", 0, "fail the first N attempts of each delivery, with 503")
+	f.DurationVar(&r.flap, "flap", 0, "work for this long, fail for as long with 503, and so on")
+	f.BoolVar(&r.drop, "drop", false, "fail by closing the connection in place of a 503; alone, every time")
+	f.DurationVar(&r.retryAfter, "retry-after", 0, "send Retry-After with every answer that is no success; whole seconds")
 	f.DurationVar(&r.delay, "delay", 0, "wait before answering")
 	f.StringVar(&r.secret, "secret", "", "whsec_ secret to verify signatures with [RELAY_SECRET]")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -37,6 +42,10 @@ func receiveCommand() *cobra.Command {
 		if r.status < 200 || r.status > 599 {
 			return unusable(fmt.Errorf("--status: want 200 to 599, got %d", r.status))
 		}
+		if r.retryAfter%time.Second != 0 || r.retryAfter < 0 || r.flap < 0 {
+			return unusable(errors.New("--retry-after wants whole seconds, as HTTP does, and --flap a time of 0 or more"))
+		}
+		r.began = time.Now()
 		addr := "127.0.0.1:9000"
 		if len(args) == 1 {
 			addr = args[0]
@@ -61,11 +70,15 @@ func receiveCommand() *cobra.Command {
 // receiver is a webhook receiver that people try relay with. Its fields are set before
 // it serves.
 type receiver struct {
-	status    int
-	failFirst int
-	delay     time.Duration
-	secret    string
-	out       io.Writer // nil: nothing is printed
+	status     int
+	failFirst  int           // attempts of each delivery that fail
+	flap       time.Duration // 0: it does not
+	drop       bool          // fail without an answer
+	retryAfter time.Duration // 0: no such header
+	delay      time.Duration
+	secret     string
+	began      time.Time // when the first time to work begins
+	out        io.Writer // nil: nothing is printed
 	// judge, when set, decides on the status in place of status and failFirst.
 	judge func(req *http.Request, attempt int) int
 
@@ -80,6 +93,8 @@ const (
 	receiveMaxBytes = 64 << 20
 	receiveMaxIDs   = 100_000
 	done            = -1
+	// dropped is the status of an answer that is none.
+	dropped = 0
 )
 
 func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
@@ -99,9 +114,15 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if r.out != nil {
 		h := req.Header
 		r.mu.Lock()
-		fmt.Fprintf(r.out, "%s  %s %s  %s  attempt %s  %s  %d bytes  → %d%s\n", time.Now().Format("15:04:05.000"),
-			req.Method, req.URL.Path, h.Get("webhook-id"), h.Get("relay-attempt"), h.Get("relay-subject"), len(body), status, note)
+		fmt.Fprintf(r.out, "%s  %s %s  %s  attempt %s  %s  %d bytes  → %s%s\n", time.Now().Format("15:04:05.000"),
+			req.Method, req.URL.Path, h.Get("webhook-id"), h.Get("relay-attempt"), h.Get("relay-subject"), len(body), answer(status), note)
 		r.mu.Unlock()
+	}
+	if status == dropped {
+		panic(http.ErrAbortHandler) // net/http closes the connection and says nothing
+	}
+	if r.retryAfter > 0 && status > 299 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(r.retryAfter/time.Second)))
 	}
 	w.WriteHeader(status)
 }
@@ -127,18 +148,40 @@ func (r *receiver) decide(req *http.Request, body []byte) (status int, note stri
 	switch {
 	case r.judge != nil:
 		status = r.judge(req, attempt)
-	case attempt <= r.failFirst && r.seen[id] != done:
+	case r.fails(attempt, r.seen[id] == done):
 		status = http.StatusServiceUnavailable
+		if r.drop {
+			status = dropped
+		}
 	default:
 		status = r.status
 	}
-	if status <= 299 {
+	if status != dropped && status <= 299 {
 		attempt = done
 	}
 	if r.seen[id] != done {
 		r.seen[id] = attempt
 	}
 	return status, note
+}
+
+// fails says whether an attempt is one of those that were asked to fail.
+func (r *receiver) fails(attempt int, wasDone bool) bool {
+	switch {
+	case r.failFirst > 0 && attempt <= r.failFirst && !wasDone:
+		return true
+	case r.flap > 0:
+		return time.Since(r.began)/r.flap%2 == 1
+	default:
+		return r.drop && r.failFirst == 0
+	}
+}
+
+func answer(status int) string {
+	if status == dropped {
+		return "dropped"
+	}
+	return strconv.Itoa(status)
 }
 
 // listen opens a TCP listener; its error says how to mend it.

@@ -14,6 +14,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+	"golang.org/x/time/rate"
 
 	"relay/internal/natsconn"
 )
@@ -21,18 +22,23 @@ import (
 func sendCommand() *cobra.Command {
 	var headers []string
 	var count int
+	var perSecond float64
+	var sample string
 	cmd := &cobra.Command{
 		Use:   "send SUBJECT [FILE|-]",
 		Short: "Publish a message to a JetStream subject",
 		Long: "Publish the bytes of FILE, or of standard input with -, to SUBJECT and wait until a stream has stored them.\n" +
-			"Without FILE a small JSON document is sent.",
+			"Without FILE a small JSON document is sent. --sample sends a real GitHub webhook; its SUBJECT may be left out.",
 		Example: "  relay send orders.created order.json -H 'Event-Type: order'\n" +
+			"  relay send --sample github.push --count 1000 --rate 50\n" +
 			"  echo '{\"total\":12}' | relay send orders.created - --count 100",
-		Args: cobra.RangeArgs(1, 2),
+		Args: cobra.MaximumNArgs(2),
 	}
 	conn := natsFlags(cmd)
 	cmd.Flags().StringArrayVarP(&headers, "header", "H", nil, "a header, as 'Name: value'; may be repeated")
 	cmd.Flags().IntVar(&count, "count", 1, "how many times to send it")
+	cmd.Flags().Float64Var(&perSecond, "rate", 0, "messages a second; 0 is as fast as the stream stores them")
+	cmd.Flags().StringVar(&sample, "sample", "", "payload to send, and its subject: "+strings.Join(sampleNames(), ", "))
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := fromEnv(cmd, map[string]string{"nats": "RELAY_NATS_URL"}); err != nil {
 			return err
@@ -40,7 +46,10 @@ func sendCommand() *cobra.Command {
 		if count < 1 {
 			return unusable(fmt.Errorf("--count: want 1 or more, got %d", count))
 		}
-		m, err := message(args, headers, cmd.InOrStdin())
+		if perSecond < 0 {
+			return unusable(fmt.Errorf("--rate: want 0 or more, got %g", perSecond))
+		}
+		m, err := sampleOrMessage(sample, args, headers, cmd.InOrStdin())
 		if err != nil {
 			return unusable(err)
 		}
@@ -49,9 +58,32 @@ func sendCommand() *cobra.Command {
 			return unusable(err)
 		}
 		defer nc.Close()
-		return send(cmd.Context(), nc, m, count, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		return send(cmd.Context(), nc, m, count, perSecond, cmd.OutOrStdout(), cmd.ErrOrStderr())
 	}
 	return cmd
+}
+
+// sampleOrMessage makes what is to be sent of the command line with --sample.
+func sampleOrMessage(sample string, args, headers []string, stdin io.Reader) (*nats.Msg, error) {
+	switch {
+	case sample == "" && len(args) == 0:
+		return nil, errors.New("which subject? Give one as the argument, or a --sample")
+	case sample == "":
+		return message(args, headers, stdin)
+	case len(args) == 2:
+		return nil, errors.New("--sample brings its own payload: leave out FILE")
+	case len(args) == 0:
+		args = []string{sample}
+	}
+	payload, err := samplePayload(sample)
+	if err != nil {
+		return nil, err
+	}
+	m, err := message(args, headers, stdin)
+	if err == nil {
+		m.Data = payload
+	}
+	return m, err
 }
 
 // message makes what is to be sent of the command line.
@@ -91,14 +123,21 @@ func splitHeader(h string) (name, value string, err error) {
 // sendTimeout bounds the wait for one PubAck.
 const sendTimeout = 10 * time.Second
 
-func send(ctx context.Context, nc *nats.Conn, m *nats.Msg, count int, stdout, stderr io.Writer) error {
+func send(ctx context.Context, nc *nats.Conn, m *nats.Msg, count int, perSecond float64, stdout, stderr io.Writer) error {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return unusable(fmt.Errorf("use JetStream: %w", err))
 	}
+	pace := rate.NewLimiter(rate.Inf, 1)
+	if perSecond > 0 {
+		pace.SetLimit(rate.Limit(perSecond))
+	}
 	bar := progress(count, "sending", stderr)
 	var last *jetstream.PubAck
 	for range count {
+		if err := pace.Wait(ctx); err != nil {
+			return wrong(fmt.Errorf("interrupted: %w", err))
+		}
 		ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 		last, err = js.PublishMsg(ctx, m)
 		cancel()
