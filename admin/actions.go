@@ -3,7 +3,6 @@ package admin
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"regexp"
 
@@ -20,15 +19,6 @@ func deadLetterID(r *http.Request) (string, error) {
 		return "", dlqstore.ErrNotFound
 	}
 	return id, nil
-}
-
-// actor is who asks, for the audit.
-func actor(r *http.Request) dlqstore.Actor {
-	source, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		source = r.RemoteAddr
-	}
-	return dlqstore.Actor{Name: "anonymous", Source: source}
 }
 
 // replay starts the replay of a dead letter to the route that failed, and returns
@@ -68,7 +58,8 @@ func (s *Server) republish(ctx context.Context, id string, edit *dlqstore.Edit, 
 }
 
 // setPaused pauses or resumes a route and returns it as it then stands.
-func (s *Server) setPaused(ctx context.Context, name string, paused bool) (RouteStatus, error) {
+func (s *Server) setPaused(r *http.Request, paused bool) (RouteStatus, error) {
+	name := r.PathValue("name")
 	if _, err := s.route(name); err != nil {
 		return RouteStatus{}, err
 	}
@@ -76,11 +67,11 @@ func (s *Server) setPaused(ctx context.Context, name string, paused bool) (Route
 	if paused {
 		act, what = s.opts.Routes.Pause, "paused"
 	}
-	if err := act(ctx, name); err != nil {
+	if err := act(r.Context(), name); err != nil {
 		return RouteStatus{}, &problem{http.StatusServiceUnavailable, "route_unavailable",
 			fmt.Sprintf("route %q was not %s: %v", name, what, err), err}
 	}
-	s.log.Info("route "+what, "route", name)
+	s.log.Info("route "+what, "route", name, "by", callerOf(r).name)
 	return s.route(name)
 }
 

@@ -46,9 +46,12 @@ type Options struct {
 	// HealthLimits are the limits of /health. Zero fields take their defaults.
 	HealthLimits HealthLimits
 
+	// Auth knows who may do what. Nil: there is no authentication, and whoever reaches
+	// the address may do everything.
+	Auth *Auth
 	// AllowRemote serves addresses other than loopback, and requests for any host
-	// name. There is no authentication: whoever reaches the address can replay and
-	// discard. It is meant for a container, or a proxy that authenticates.
+	// name, without Auth. It is meant for a container whose port is published on
+	// loopback only.
 	AllowRemote bool
 	// Version of relay, shown on the pages. Defaults to "dev".
 	Version string
@@ -122,43 +125,66 @@ func (s *Server) Handler() http.Handler {
 	r.NotFound(s.notFound)
 	r.MethodNotAllowed(s.methodNotAllowed)
 
+	// Open to everybody: what probes ask, what the login page is made of, and that page.
 	r.Get("/healthz", s.healthz)
 	r.Get("/readyz", s.readyz)
+	r.Get("/assets/{name}", s.assets.serve)
+	r.Get("/login", s.page(s.loginPage))
+	r.Post("/login", s.page(s.loginPage))
+
+	r.Group(func(r chi.Router) {
+		r.Use(s.need(viewer))
+		s.routeViewer(r)
+	})
+	r.Group(func(r chi.Router) {
+		r.Use(s.need(operator))
+		s.routeOperator(r)
+	})
+	return r
+}
+
+// routeViewer routes what changes nothing but the session.
+func (s *Server) routeViewer(r chi.Router) {
 	r.Get("/health", s.health)
 	if s.opts.Gatherer != nil {
 		r.Method(http.MethodGet, "/metrics", promhttp.HandlerFor(s.opts.Gatherer, promhttp.HandlerOpts{
 			MaxRequestsInFlight: 4,
 		}))
 	}
-	r.Get("/assets/{name}", s.assets.serve)
 
 	r.Get("/", s.page(s.overviewPage))
 	r.Get("/routes/{name}", s.page(s.routePage))
-	r.Post("/routes/{name}/pause", s.page(s.pausePage))
-	r.Post("/routes/{name}/resume", s.page(s.resumePage))
 	r.Get("/dead-letters", s.page(s.deadLettersPage))
 	r.Get("/dead-letters/{id}", s.page(s.deadLetterPage))
+	r.Post("/logout", s.page(s.logoutPage))
+
+	r.Get("/api/v1/routes", s.api(s.listRoutes))
+	r.Get("/api/v1/routes/{name}", s.api(s.getRoute))
+	r.Get("/api/v1/dead-letters", s.api(s.listDeadLetters))
+	r.Get("/api/v1/dead-letters/{id}", s.api(s.getDeadLetter))
+	r.Get("/api/v1/dead-letters/{id}/payload", s.api(s.getPayload))
+	r.Get("/api/v1/dead-letter-groups", s.api(s.listGroups))
+	r.Get("/api/v1/replays", s.api(s.listReplays))
+	r.Get("/api/v1/replays/{id}", s.api(s.getReplay))
+}
+
+// routeOperator routes what changes something. An edited replay needs the role editor
+// besides.
+func (s *Server) routeOperator(r chi.Router) {
+	r.Post("/routes/{name}/pause", s.page(s.pausePage))
+	r.Post("/routes/{name}/resume", s.page(s.resumePage))
 	r.Post("/dead-letters/{id}/replay", s.page(s.replayPage))
 	r.Post("/dead-letters/{id}/discard", s.page(s.discardPage))
 	r.Post("/dead-letters/{id}/restore", s.page(s.restorePage))
 
-	r.Get("/api/v1/routes", s.api(s.listRoutes))
-	r.Get("/api/v1/routes/{name}", s.api(s.getRoute))
 	r.Post("/api/v1/routes/{name}/pause", s.api(s.pauseRoute))
 	r.Post("/api/v1/routes/{name}/resume", s.api(s.resumeRoute))
-	r.Get("/api/v1/dead-letters", s.api(s.listDeadLetters))
-	r.Get("/api/v1/dead-letters/{id}", s.api(s.getDeadLetter))
-	r.Get("/api/v1/dead-letters/{id}/payload", s.api(s.getPayload))
 	r.Post("/api/v1/dead-letters/{id}/replay", s.api(s.replayDeadLetter))
 	r.Post("/api/v1/dead-letters/{id}/discard", s.api(s.discardDeadLetter))
 	r.Post("/api/v1/dead-letters/{id}/restore", s.api(s.restoreDeadLetter))
-	r.Get("/api/v1/dead-letter-groups", s.api(s.listGroups))
-	r.Get("/api/v1/replays", s.api(s.listReplays))
 	r.Post("/api/v1/replays", s.api(s.startReplays))
-	r.Get("/api/v1/replays/{id}", s.api(s.getReplay))
 	r.Post("/api/v1/replays/{id}/pause", s.api(s.changeReplay(dlqstore.JobPaused)))
 	r.Post("/api/v1/replays/{id}/resume", s.api(s.changeReplay(dlqstore.JobRunning)))
 	r.Post("/api/v1/replays/{id}/cancel", s.api(s.changeReplay(dlqstore.JobCancelled)))
 	r.Post("/api/v1/reload", s.api(s.reload))
-	return r
 }

@@ -43,7 +43,7 @@ func (s *Server) pauseOrResume(w http.ResponseWriter, r *http.Request, paused bo
 	if err := readJSON(w, r, maxBodyBytes, &struct{}{}); err != nil {
 		return err
 	}
-	status, err := s.setPaused(r.Context(), r.PathValue("name"), paused)
+	status, err := s.setPaused(r, paused)
 	if err != nil {
 		return err
 	}
@@ -61,6 +61,7 @@ func (s *Server) reload(w http.ResponseWriter, r *http.Request) error {
 	if err := s.opts.Reload(r.Context()); err != nil {
 		return &problem{http.StatusUnprocessableEntity, "reload_refused", "the routes in force stay: " + err.Error(), nil}
 	}
+	s.log.Info("reload asked for", "by", callerOf(r).name)
 	writeJSON(w, http.StatusOK, map[string]bool{"reloaded": true})
 	return nil
 }
@@ -227,6 +228,9 @@ func (s *Server) replayDeadLetter(w http.ResponseWriter, r *http.Request) error 
 func (s *Server) editOf(r *http.Request, id string, req replayRequest) (*dlqstore.Edit, error) {
 	if req.Payload == nil && req.Headers == nil {
 		return nil, nil
+	}
+	if err := mayNot(callerOf(r), editor); err != nil {
+		return nil, err
 	}
 	d, err := s.opts.Store.Get(r.Context(), id)
 	if err != nil {

@@ -116,6 +116,11 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 		failed := s.opts.Config().Error
 		checks["routes_file"] = check{failed == "", failed}
 	}
+	if s.opts.Auth != nil { // anybody may ask: what is wrong stands on the page and in the log
+		for name, c := range checks {
+			checks[name] = check{OK: c.OK}
+		}
+	}
 	status, word := http.StatusOK, "ready"
 	if !nats.OK || !database.OK {
 		status, word = http.StatusServiceUnavailable, "not ready"

@@ -67,12 +67,14 @@ func (s *Server) deadLetterPage(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	view := deadLetterView{
-		frame: s.frame(d.ID, "dead-letters"), ID: d.ID, Path: deadLetterPath(d.ID),
+		frame: s.frame(r, d.ID, "dead-letters"), ID: d.ID, Path: deadLetterPath(d.ID),
 		Subject: visible(d.OriginalSubject), Route: visible(d.Route), RoutePath: routePath(d.Route),
 		State: stateBadge(d.State), Story: story(d), Facts: s.facts(d),
 		Lives: s.lives(d.Attempts), Payload: payloadOf(d, r.URL.Query().Get("view")), Headers: headersOf(d.Headers),
-		CanReplay: d.State == dlqstore.Dead, CanRestore: d.State == dlqstore.Discarded, Replaying: d.State == dlqstore.Replaying,
+		Replaying: d.State == dlqstore.Replaying,
 	}
+	view.CanReplay = view.MayOperate && d.State == dlqstore.Dead
+	view.CanRestore = view.MayOperate && d.State == dlqstore.Discarded
 	view.Response, view.ResponseNote = responseView(d.Response)
 	if view.Notice = noticeOf(r.URL.Query()); view.Notice != nil {
 		view.Notice.Link = "" // this is the page

@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"errors"
 	"maps"
 	"net/http"
 	"net/url"
@@ -61,7 +60,7 @@ const stateAll = "all"
 
 func (s *Server) deadLettersPage(w http.ResponseWriter, r *http.Request) error {
 	query := r.URL.Query()
-	view := deadLettersView{frame: s.frame("Dead letters", "dead-letters"), Form: s.filterForm(query)}
+	view := deadLettersView{frame: s.frame(r, "Dead letters", "dead-letters"), Form: s.filterForm(query)}
 	view.Notice = noticeOf(query)
 	about := query.Get(aboutParam)
 	query.Del(noticeParam)
@@ -91,7 +90,7 @@ func (s *Server) deadLettersPage(w http.ResponseWriter, r *http.Request) error {
 	}
 	for _, d := range list.DeadLetters {
 		row := s.deadLetterRow(d)
-		row.Marked = d.ID == about
+		row.Marked, row.CanReplay = d.ID == about, view.MayOperate && d.State == dlqstore.Dead
 		view.Rows = append(view.Rows, row)
 	}
 	return render(w, s.pages.deadLetters, http.StatusOK, view)
@@ -184,7 +183,6 @@ func (s *Server) deadLetterRow(d dlqstore.DeadLetter) deadLetterRow {
 		ID: d.ID, Path: deadLetterPath(d.ID), Route: visible(d.Route), RoutePath: routePath(d.Route),
 		Subject: visible(d.OriginalSubject), State: stateBadge(d.State), Reason: visible(string(d.Reason)),
 		Cause: cut(visible(causeText(d)), 160), Attempts: digits(d.RetryCount), FailedAt: s.moment(d.FailedAt),
-		CanReplay: d.State == dlqstore.Dead,
 	}
 }
 
@@ -246,11 +244,8 @@ func (s *Server) restorePage(w http.ResponseWriter, r *http.Request) error {
 
 // formOf reads the form of an action and returns the dead letter's id.
 func formOf(r *http.Request) (string, error) {
-	if err := r.ParseForm(); err != nil {
-		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return "", bodyProblem(err, maxBodyBytes)
-		}
-		return "", invalid("invalid_body", "the form cannot be read: %v", err)
+	if err := parseForm(r); err != nil {
+		return "", err
 	}
 	return deadLetterID(r)
 }

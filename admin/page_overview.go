@@ -38,7 +38,7 @@ type routeRow struct {
 }
 
 func (s *Server) overviewPage(w http.ResponseWriter, r *http.Request) error {
-	view := overviewView{frame: s.frame("Overview", "overview")}
+	view := overviewView{frame: s.frame(r, "Overview", "overview")}
 	nats, database := s.checkServices(r.Context())
 	view.Services = []serviceView{
 		{"NATS", serviceBadge(nats, "Connected", "Disconnected"), visible(nats.Message)},

@@ -24,13 +24,13 @@ func (s *Server) routePage(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	view := routeView{
-		frame: s.frame(status.Name, "overview"), routeRow: s.routeRow(status),
+		frame: s.frame(r, status.Name, "overview"), routeRow: s.routeRow(status),
 		URL: visible(status.URL), Consumer: visible(status.Consumer),
 		Delivered: digits(status.Delivered), Failed: digits(status.Failed),
 		Redelivery: digits(status.NumRedelivered),
-		CanPause:   status.Enabled && status.State != StatePaused,
-		CanResume:  status.State == StatePaused,
 	}
+	view.CanPause = view.MayOperate && status.Enabled && status.State != StatePaused
+	view.CanResume = view.MayOperate && status.State == StatePaused
 	for _, setting := range status.Settings {
 		view.Settings = append(view.Settings, Setting{setting.Name, visible(setting.Value)})
 	}
@@ -46,7 +46,7 @@ func (s *Server) routePage(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) pausePage(w http.ResponseWriter, r *http.Request) error {
-	if _, err := s.setPaused(r.Context(), r.PathValue("name"), true); err != nil {
+	if _, err := s.setPaused(r, true); err != nil {
 		return err
 	}
 	goBack(w, r, "paused", "")
@@ -54,7 +54,7 @@ func (s *Server) pausePage(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) resumePage(w http.ResponseWriter, r *http.Request) error {
-	if _, err := s.setPaused(r.Context(), r.PathValue("name"), false); err != nil {
+	if _, err := s.setPaused(r, false); err != nil {
 		return err
 	}
 	goBack(w, r, "resumed", "")

@@ -15,7 +15,7 @@ import (
 
 // pages are the templates, parsed once: each page's file together with the layout.
 type pages struct {
-	overview, deadLetters, deadLetter, route, problem *template.Template
+	overview, deadLetters, deadLetter, route, login, problem *template.Template
 }
 
 func newPages(a *assets) (*pages, error) {
@@ -34,6 +34,7 @@ func newPages(a *assets) (*pages, error) {
 		deadLetters: parse("dead_letters.html"),
 		deadLetter:  parse("dead_letter.html"),
 		route:       parse("route.html"),
+		login:       parse("login.html"),
 		problem:     parse("problem.html"),
 	}
 	return p, errors.Join(failed...)
@@ -45,6 +46,10 @@ type frame struct {
 	Section string // the entry of the navigation that is current
 	Version string
 	Notice  *notice
+
+	User       string // who asks; empty: nobody has to say
+	FormToken  string // for every form; empty: there is no session that one could end
+	MayOperate bool
 }
 
 // notice tells the result of what was just done.
@@ -54,15 +59,24 @@ type notice struct {
 	Link     string
 }
 
-func (s *Server) frame(title, section string) frame {
-	return frame{Title: title, Section: section, Version: s.opts.Version}
+func (s *Server) frame(r *http.Request, title, section string) frame {
+	c := callerOf(r)
+	f := frame{Title: title, Section: section, Version: s.opts.Version, FormToken: c.formToken, MayOperate: c.role >= operator}
+	if s.opts.Auth != nil {
+		f.User = visible(c.name)
+	}
+	return f
 }
 
 // page makes a handler of a function that answers with a page or returns an error.
 func (s *Server) page(h func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, maxBodyBytes)
-		if err := h(w, r); err != nil {
+		err := checkForm(r)
+		if err == nil {
+			err = h(w, r)
+		}
+		if err != nil {
 			s.refuse(w, r, s.problemOf(err))
 		}
 	}
@@ -89,7 +103,7 @@ type problemView struct {
 
 func (s *Server) errorPage(w http.ResponseWriter, r *http.Request, p *problem) {
 	view := problemView{
-		frame:  s.frame(http.StatusText(p.status), ""),
+		frame:  s.frame(r, http.StatusText(p.status), ""),
 		Status: p.status, Heading: http.StatusText(p.status), Message: sentence(p.message), Back: "/",
 	}
 	if r.Method == http.MethodPost {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"relay/dlqstore"
@@ -25,6 +26,13 @@ type problem struct {
 func (p *problem) Error() string { return p.message }
 
 func (p *problem) Unwrap() error { return p.cause }
+
+// sayWhen tells a client that asked too often when to ask again.
+func (p *problem) sayWhen(w http.ResponseWriter) {
+	if p.status == http.StatusTooManyRequests {
+		w.Header().Set("Retry-After", strconv.Itoa(int(wrongEvery.Seconds())))
+	}
+}
 
 func invalid(code, format string, args ...any) *problem {
 	return &problem{status: http.StatusBadRequest, code: code, message: fmt.Sprintf(format, args...)}
@@ -86,7 +94,11 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, p *problem) {
 	if p.cause != nil && !errors.Is(r.Context().Err(), context.Canceled) {
 		s.log.Warn("admin request failed", "method", r.Method, "path", r.URL.Path, "status", p.status, "err", p.cause)
 	}
+	p.sayWhen(w)
 	if isAPI(r.URL.Path) {
+		if p.status == http.StatusUnauthorized {
+			s.challenge(w)
+		}
 		type body struct {
 			Code    string `json:"code"`
 			Message string `json:"message"`

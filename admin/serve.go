@@ -25,7 +25,7 @@ const (
 )
 
 // CheckAddr returns an error for an address that would let others than this machine
-// reach the admin surface, which has no authentication.
+// reach the admin surface, for use without authentication.
 func CheckAddr(addr string) error {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -35,15 +35,15 @@ func CheckAddr(addr string) error {
 		return nil
 	}
 	return fmt.Errorf("admin address %q can be reached from other machines, and nobody is asked who they are: "+
-		"use 127.0.0.1, or pass --admin-insecure if a proxy in front of it authenticates", addr)
+		"use 127.0.0.1, say who may use it with --admin-users or --admin-tokens, or pass --admin-insecure", addr)
 }
 
 // Serve answers requests on the listener until the context ends, lets those under
 // way finish for at most five seconds, and closes the listener. It returns nil after
-// such an end, and what CheckAddr says of the listener's address unless
-// Options.AllowRemote is set.
+// such an end, and what CheckAddr says of the listener's address unless there is
+// authentication or Options.AllowRemote is set.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
-	if !s.opts.AllowRemote {
+	if !s.remote() {
 		if err := CheckAddr(ln.Addr().String()); err != nil {
 			return errors.Join(err, ln.Close())
 		}
@@ -73,6 +73,10 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	return nil
 }
 
+// remote says whether other machines may reach the admin surface. With authentication
+// a foreign host name is harmless: the browser keeps our cookie from it.
+func (s *Server) remote() bool { return s.opts.AllowRemote || s.opts.Auth != nil }
+
 func loopbackHost(host string) bool {
 	if strings.EqualFold(host, "localhost") {
 		return true
@@ -91,7 +95,7 @@ func (s *Server) guardHost(next http.Handler) http.Handler {
 			host = h
 		}
 		host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
-		if !s.opts.AllowRemote && !loopbackHost(host) {
+		if !s.remote() && !loopbackHost(host) {
 			s.refuse(w, r, &problem{http.StatusMisdirectedRequest, "wrong_host",
 				"relay's admin address answers to localhost and 127.0.0.1 only", nil})
 			return

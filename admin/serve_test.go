@@ -88,7 +88,7 @@ func TestServeRefusesOtherMachines(t *testing.T) {
 	ended, cancel := context.WithCancel(t.Context())
 	cancel() // so that the listener closes at once, also if it is not refused
 	err := newServer(t, false).Serve(ended, listen(t, "0.0.0.0:0"))
-	if err == nil || !strings.Contains(err.Error(), "--admin-insecure") {
+	if err == nil || !strings.Contains(err.Error(), "--admin-users") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -75,6 +75,7 @@ func (w *wakes) count() int {
 type surface struct {
 	t       *testing.T
 	url     string
+	handler http.Handler
 	store   dlqstore.Store
 	runtime *runtime
 	wakes   *wakes
@@ -110,7 +111,8 @@ func startOn(t *testing.T, database string, change func(*admin.Options)) *surfac
 	if err != nil {
 		t.Fatal(err)
 	}
-	web := httptest.NewServer(server.Handler())
+	s.handler = server.Handler()
+	web := httptest.NewServer(s.handler)
 	t.Cleanup(web.Close)
 	s.url = web.URL
 	return s

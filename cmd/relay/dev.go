@@ -57,7 +57,7 @@ func devCommand() *cobra.Command {
 			return unusable(err)
 		}
 		freePorts(cmd, &s, &adminAddr)
-		if s.admin, err = listenAdmin(cmd, adminAddr, s.allowRemote); err != nil {
+		if err := listenAdmin(cmd, adminAddr, &s); err != nil {
 			return unusable(err)
 		}
 		hooks, err := listen(cmd.Context(), "127.0.0.1:0", "the sample receiver needs a free port")

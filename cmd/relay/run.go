@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -65,7 +64,7 @@ func runCommand() *cobra.Command {
 				return unusable(err)
 			}
 		}
-		if s.admin, err = listenAdmin(cmd, adminAddr, s.allowRemote); err != nil {
+		if err := listenAdmin(cmd, adminAddr, &s); err != nil {
 			return unusable(err)
 		}
 		return serve(cmd.Context(), s)
@@ -80,6 +79,10 @@ func serverFlags(cmd *cobra.Command, s *settings, adminAddr, logLevel *string) {
 	f.IntVar(&s.natsPort, "nats-port", 4222, "port of the embedded NATS on 127.0.0.1; -1 picks a free one and prints it")
 	f.StringVar(adminAddr, "admin", "127.0.0.1:8080", "address of the admin page and API [RELAY_ADMIN_ADDR]")
 	f.BoolVar(&s.allowRemote, "admin-insecure", false, "serve the admin page on an address other than loopback without authentication")
+	f.StringVar(&s.authOptions.UsersFile, "admin-users", "", "file of who may log in, a line NAME:HASH:ROLE each; the hash is bcrypt, as htpasswd -B makes it, the role viewer, operator or editor")
+	f.StringVar(&s.authOptions.TokensFile, "admin-tokens", "", "file of bearer tokens, a line NAME:HASH:ROLE each; the hash is the token's SHA-256 in hex")
+	f.StringVar(&s.authOptions.TrustedHeader, "admin-trusted-header", "", "header in which a trusted proxy names the user")
+	f.StringSliceVar(&s.authOptions.TrustedProxies, "admin-trusted-proxies", nil, "addresses and CIDRs of proxies whose X-Forwarded-For, X-Forwarded-Proto and --admin-trusted-header are believed")
 	f.Int64Var(&s.maxInFlight, "max-in-flight-bytes", dispatcher.DefaultMaxInFlightBytes, "bytes of messages in hand at once, over all routes")
 	f.StringVar(logLevel, "log-level", "info", "debug, info, warn or error")
 }
@@ -115,9 +118,14 @@ func writable(dir string) error {
 	return nil
 }
 
-func listenAdmin(cmd *cobra.Command, addr string, allowRemote bool) (net.Listener, error) {
-	if err := admin.CheckAddr(addr); err != nil && !allowRemote {
-		return nil, fmt.Errorf("--admin %s: %w", addr, err)
+// listenAdmin reads who may use the admin page, and opens its address.
+func listenAdmin(cmd *cobra.Command, addr string, s *settings) (err error) {
+	if s.auth, err = admin.LoadAuth(s.authOptions); err != nil {
+		return err
 	}
-	return listen(cmd.Context(), addr, "choose another with --admin, or port 0 for a free one")
+	if err := admin.CheckAddr(addr); err != nil && s.auth == nil && !s.allowRemote {
+		return fmt.Errorf("--admin %s: %w", addr, err)
+	}
+	s.admin, err = listen(cmd.Context(), addr, "choose another with --admin, or port 0 for a free one")
+	return err
 }

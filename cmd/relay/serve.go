@@ -36,6 +36,8 @@ type settings struct {
 	natsPort    int
 	admin       net.Listener // open already, so that a port in use is found first
 	allowRemote bool
+	authOptions admin.AuthOptions
+	auth        *admin.Auth // nil: nobody is asked who they are
 	drain       time.Duration
 	maxInFlight int64 // bytes
 	noMigrate   bool
@@ -122,7 +124,7 @@ func serve(ctx context.Context, s settings) error {
 	adminServer, err := admin.New(admin.Options{
 		Store: store, Routes: routeView{disp}, NATS: natsHealth(conn), Replays: replayer,
 		Config: reloads.Status, Reload: reloads.Reload, Gatherer: reg,
-		AllowRemote: s.allowRemote, Version: relayVersion(), Logger: s.log,
+		Auth: s.auth, AllowRemote: s.allowRemote, Version: relayVersion(), Logger: s.log,
 	})
 	if err != nil {
 		return unusable(err)
