@@ -235,8 +235,10 @@ func consumerChanges(have *jetstream.ConsumerConfig, want jetstream.ConsumerConf
 		{"deliver_group", func(c jetstream.ConsumerConfig) string { return c.DeliverGroup }},
 		{"filter_subjects", func(c jetstream.ConsumerConfig) string { return strings.Join(filtersOf(c), ", ") }},
 		{"deliver_policy", func(c jetstream.ConsumerConfig) string { return c.Metadata[metaStart] }},
-		{"ack_policy", func(c jetstream.ConsumerConfig) string { return strings.ToLower(c.AckPolicy.String()) }},
-		{"ack_wait", func(c jetstream.ConsumerConfig) string { return c.AckWait.String() }},
+		{"ack_policy", func(c jetstream.ConsumerConfig) string {
+			return strings.TrimPrefix(strings.ToLower(c.AckPolicy.String()), "ack")
+		}},
+		{"ack_wait", func(c jetstream.ConsumerConfig) string { return inWords(c.AckWait) }},
 		{"max_ack_pending", func(c jetstream.ConsumerConfig) string { return strconv.Itoa(c.MaxAckPending) }},
 		{"description", func(c jetstream.ConsumerConfig) string { return c.Description }},
 		{"MaxDeliver", func(c jetstream.ConsumerConfig) string { return strconv.Itoa(c.MaxDeliver) }},

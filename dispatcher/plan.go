@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -172,14 +173,26 @@ func joinChanges(changes []Change) string {
 	return strings.Join(texts, "; ")
 }
 
-// differ lists the settings whose texts differ; a nil from means that nothing is
-// there yet, and then every setting that is not empty is one.
+// differ lists the settings whose texts differ.
 type differ []Change
 
 func (d *differ) setting(name, from, to string) {
 	if from != to {
 		*d = append(*d, Change{name, from, to})
 	}
+}
+
+// inWords writes a duration without the zeros that time.Duration ends with: 1m, not
+// 1m0s.
+func inWords(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
 }
 
 // Orphan is a consumer that relay made and that no route of the file names.

@@ -124,10 +124,12 @@ func streamChanges(have *jetstream.StreamConfig, want jetstream.StreamConfig) []
 		{"subjects", func(c jetstream.StreamConfig) string { return strings.Join(c.Subjects, ", ") }},
 		{"storage", func(c jetstream.StreamConfig) string { return strings.ToLower(c.Storage.String()) }},
 		{"retention", func(c jetstream.StreamConfig) string { return strings.ToLower(c.Retention.String()) }},
-		{"max_age", func(c jetstream.StreamConfig) string { return c.MaxAge.String() }},
+		{"max_age", func(c jetstream.StreamConfig) string { return inWords(c.MaxAge) }},
 		{"max_bytes", func(c jetstream.StreamConfig) string { return strconv.FormatInt(max(c.MaxBytes, 0), 10) }},
 		{"replicas", func(c jetstream.StreamConfig) string { return strconv.Itoa(c.Replicas) }},
-		{"discard", func(c jetstream.StreamConfig) string { return strings.ToLower(c.Discard.String()) }},
+		{"discard", func(c jetstream.StreamConfig) string {
+			return strings.TrimPrefix(strings.ToLower(c.Discard.String()), "discard")
+		}},
 	} {
 		from := ""
 		if have != nil {

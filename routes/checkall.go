@@ -1,6 +1,10 @@
 package routes
 
-import "strings"
+import (
+	"maps"
+	"slices"
+	"strings"
+)
 
 // checker looks at what parts say together, once each of them is read.
 type checker struct {
@@ -93,6 +97,11 @@ func (c *checker) together() {
 		c.checkDeadLetter(r)
 	}
 	c.checkStreams()
+	for _, s := range c.d.opts.Streams {
+		if c.streams[s.Name] == nil {
+			c.streams[s.Name] = &checkedStream{Stream: s}
+		}
+	}
 	for _, r := range c.sound {
 		c.checkDurable(r)
 		c.checkStream(r)
@@ -144,6 +153,12 @@ func (c *checker) checkStreamSubjects(s *checkedStream, before []*checkedStream)
 			c.d.problem(c.item(s.part, "subjects", i), codeReserved, "subjects of %s stay out of other streams, got %s", owner, quote(subject))
 			continue
 		}
+		for _, other := range c.d.opts.Streams {
+			if other.Name != s.Name && overlapsAny(subject, other.Subjects) {
+				c.d.problem(c.item(s.part, "subjects", i), CodeLive, "a subject is in one stream, got %s, and stream %s on the servers has %s",
+					quote(subject), other.Name, strings.Join(other.Subjects, ", "))
+			}
+		}
 		for _, other := range before {
 			for j, taken := range other.Subjects {
 				if Overlap(subject, taken) {
@@ -175,11 +190,11 @@ func (c *checker) checkStream(r checkedRoute) {
 	}
 	stream := c.streams[r.Stream]
 	if stream == nil {
-		var names []string
-		for _, s := range c.config.Streams {
-			names = append(names, s.Name)
-		}
-		if near := nearest(r.Stream, names); near != "" {
+		near := nearest(r.Stream, slices.Sorted(maps.Keys(c.streams)))
+		switch {
+		case c.d.opts.Streams != nil:
+			c.d.suggest(n, near, CodeLive, "a stream is under streams:, or on the servers (nats stream add creates it), got %s", quote(r.Stream))
+		case near != "":
 			c.d.add(n, Problem{Code: codeNearMiss, Warning: true, Suggestion: near,
 				Message: "stream " + quote(r.Stream) + " is not under streams:, and a like one is"})
 		}
@@ -194,7 +209,7 @@ func (c *checker) checkStream(r checkedRoute) {
 			formatDuration(horizon.Round(1e9)), r.Stream, formatDuration(stream.MaxAge))
 	}
 	for i, filter := range r.FilterSubjects {
-		if !overlapsAny(filter, stream.Subjects) {
+		if len(stream.Subjects) > 0 && !overlapsAny(filter, stream.Subjects) {
 			c.d.suggest(c.item(r.part, "filter_subjects", i), nearestSubject(filter, stream.Subjects), codeSubject, "a filter matches subjects of its stream, got %s; stream %s has %s",
 				quote(filter), r.Stream, strings.Join(stream.Subjects, ", "))
 		}

@@ -39,6 +39,9 @@ const (
 	codeFileMode     = "file-mode"
 	codeNearMiss     = "near-miss"
 	codeHorizon      = "horizon"
+
+	// CodeLive is of what only the servers can tell; the others are found by Load.
+	CodeLive = "live"
 )
 
 // codeMeanings says what each code stands for, in the order of the reference.
@@ -81,5 +84,6 @@ func codeMeanings() [][2]string {
 		{codeFileMode, "Warning: a file with a secret can be read by everybody."},
 		{codeNearMiss, "Warning: a stream's name is nearly that of one under streams:."},
 		{codeHorizon, "Warning: the retries take longer than the message is kept or tried."},
+		{CodeLive, "With `relay validate --live`: the servers lack what the file needs, or refuse it."},
 	}
 }

@@ -24,6 +24,10 @@ type Options struct {
 	// Secrets makes a secret, or a file of tls:, that cannot be read an error; false
 	// makes it a warning.
 	Secrets bool
+	// Streams are those of the servers. Unless nil, a stream that a route reads has to
+	// be among them or under streams:, and the checks of streams: hold for it too. One
+	// without subjects, such as a mirror, may hold any.
+	Streams []Stream
 }
 
 // Load reads routes files: each path is a file, a folder whose *.yaml and *.yml are

@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
@@ -28,7 +29,7 @@ func planCommand() *cobra.Command {
 			"Exit code: 0 nothing to do, 3 there are changes, 1 something is refused, 2 the servers could not be asked.",
 		Args: cobra.NoArgs,
 	}
-	nats := natsFlags(cmd)
+	server := natsFlags(cmd)
 	routesFlag(cmd, &routesPath)
 	cmd.Flags().BoolVar(&prune, "prune", false, "remove the consumers that relay made and no route of the file names")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -36,11 +37,15 @@ func planCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		js, closeConn, err := askJetStream(cmd, nats)
+		conn, err := connectOnce(cmd, server)
 		if err != nil {
 			return err
 		}
-		defer closeConn()
+		defer conn.Close()
+		js, err := jetstream.New(conn)
+		if err != nil {
+			return unusable(fmt.Errorf("use JetStream: %w", err))
+		}
 		plan, err := dispatcher.NewPlan(cmd.Context(), js, c)
 		if err != nil {
 			return unusable(err)
@@ -75,21 +80,16 @@ func namedRoutes(cmd *cobra.Command, path *string) (*routes.Config, error) {
 
 var errNoRoutes = errors.New("which routes file? Give --routes PATH, or set RELAY_ROUTES")
 
-// askJetStream connects once; a server that does not answer is an error.
-func askJetStream(cmd *cobra.Command, o *natsconn.Options) (jetstream.JetStream, func(), error) {
+// connectOnce connects to a server that answers now; one that does not is an error.
+func connectOnce(cmd *cobra.Command, o *natsconn.Options) (*nats.Conn, error) {
 	if err := fromEnv(cmd, map[string]string{"nats": "RELAY_NATS_URL"}); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	conn, err := natsconn.Connect(cmd.Context(), named(o, "relay "+cmd.Name(), nil))
 	if err != nil {
-		return nil, nil, unusable(err)
+		return nil, unusable(err)
 	}
-	js, err := jetstream.New(conn)
-	if err != nil {
-		conn.Close()
-		return nil, nil, unusable(fmt.Errorf("use JetStream: %w", err))
-	}
-	return js, conn.Close, nil
+	return conn, nil
 }
 
 // printPlan writes the plan like a diff and returns the command's exit code as an error.

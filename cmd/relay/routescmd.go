@@ -89,7 +89,8 @@ func routesExplainCommand(path *string) *cobra.Command {
 func explain(w io.Writer, c *routes.Config, subject string) {
 	taken := 0
 	for _, r := range c.Routes {
-		word, why := "no ", ""
+		var why string
+		word := "no "
 		filter, match := matching(r.FilterSubjects, subject)
 		switch {
 		case !match:

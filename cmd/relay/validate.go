@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -13,14 +15,18 @@ import (
 
 func validateCommand() *cobra.Command {
 	var format string
-	var strict bool
+	var strict, onServers bool
 	cmd := &cobra.Command{
 		Use:   "validate PATH…",
-		Short: "Check routes files without any server",
-		Long:  "Check routes files, or folders of *.yaml, and print every mistake with its place and its cure; - reads standard input.",
-		Args:  cobra.MinimumNArgs(1),
+		Short: "Check routes files, with --live against the servers too",
+		Long: "Check routes files, or folders of *.yaml, and print every mistake with its place and its cure; - reads standard input.\n" +
+			"Without --live no server is needed. With it: streams are there and have the subjects, consumers can be used, the NATS\n" +
+			"user has its permissions, hosts of webhooks have addresses, secrets can be read.",
+		Args: cobra.MinimumNArgs(1),
 	}
 	cmd.Flags().StringVar(&format, "format", "text", "text, json or github")
+	nats := natsFlags(cmd)
+	cmd.Flags().BoolVar(&onServers, "live", false, "check the file against the NATS servers too")
 	cmd.Flags().BoolVar(&strict, "strict", false, "take warnings for mistakes")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		switch format {
@@ -28,9 +34,25 @@ func validateCommand() *cobra.Command {
 		default:
 			return unusable(fmt.Errorf("--format: want text, json or github, got %q", format))
 		}
-		o := routes.Options{Stdin: cmd.InOrStdin(), CheckFilter: dispatcher.CheckFilter}
-		c, err := loadRoutes(args, o, cmd.OutOrStdout(), format)
+		stdin, err := readStdin(cmd.InOrStdin(), args)
 		if err != nil {
+			return err
+		}
+		load := func(streams []routes.Stream) (*routes.Config, error) {
+			return routes.Load(args, routes.Options{
+				Stdin: bytes.NewReader(stdin), CheckFilter: dispatcher.CheckFilter, Secrets: onServers, Streams: streams,
+			})
+		}
+		c, err := load(nil)
+		if err == nil && onServers {
+			conn, connErr := connectOnce(cmd, nats)
+			if connErr != nil {
+				return connErr
+			}
+			defer conn.Close()
+			c, err = validateLive(cmd.Context(), conn, c, load)
+		}
+		if c, err = reportRoutes(c, err, cmd.OutOrStdout(), format); err != nil {
 			return err
 		}
 		if strict && len(c.Warnings) > 0 {
@@ -48,6 +70,24 @@ func validateCommand() *cobra.Command {
 // has been printed, but for one of a file that could not be read.
 func loadRoutes(paths []string, o routes.Options, w io.Writer, format string) (*routes.Config, error) {
 	c, err := routes.Load(paths, o)
+	return reportRoutes(c, err, w, format)
+}
+
+// readStdin reads standard input when a path asks for it: it can be read only once.
+func readStdin(stdin io.Reader, paths []string) ([]byte, error) {
+	if !slices.Contains(paths, "-") {
+		return nil, nil
+	}
+	const most = 2 << 20 // above what a routes file may have
+	data, err := io.ReadAll(io.LimitReader(stdin, most))
+	if err != nil {
+		return nil, unusable(fmt.Errorf("read standard input: %w", err))
+	}
+	return data, nil
+}
+
+// reportRoutes prints what came of a loading.
+func reportRoutes(c *routes.Config, err error, w io.Writer, format string) (*routes.Config, error) {
 	var problems routes.Problems
 	switch {
 	case errors.As(err, &problems):
