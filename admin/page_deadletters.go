@@ -27,10 +27,10 @@ type deadLettersView struct {
 
 // filterForm is the filter as it was typed.
 type filterForm struct {
-	Route, Subject, Reason, Status, State, Query, Since, Until string
-	Routes                                                     []choice
-	Reasons                                                    []choice
-	Ages                                                       []choice
+	Route, Subject, Reason, Status, State, Query, Since, Until, Fingerprint string
+	Routes                                                                  []choice
+	Reasons                                                                 []choice
+	Ages                                                                    []choice
 }
 
 type choice struct {
@@ -109,7 +109,7 @@ func storeQuery(query url.Values) url.Values {
 }
 
 func hasFilters(query url.Values) bool {
-	return slices.ContainsFunc([]string{"route", "subject", "reason", "status", "q", "since", "until"},
+	return slices.ContainsFunc([]string{"route", "subject", "reason", "status", "q", "since", "until", "fingerprint"},
 		func(name string) bool { return query.Get(name) != "" })
 }
 
@@ -143,7 +143,7 @@ func tabs(query url.Values, current string) []tab {
 func (s *Server) filterForm(q url.Values) filterForm {
 	f := filterForm{
 		Route: q.Get("route"), Subject: q.Get("subject"), Reason: q.Get("reason"), Status: q.Get("status"),
-		State: q.Get("state"), Query: q.Get("q"), Since: q.Get("since"), Until: q.Get("until"),
+		State: q.Get("state"), Query: q.Get("q"), Since: q.Get("since"), Until: q.Get("until"), Fingerprint: q.Get("fingerprint"),
 	}
 	if f.State == "" {
 		f.State = string(dlqstore.Dead)

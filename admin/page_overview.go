@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"relay/dlqstore"
@@ -14,7 +15,23 @@ type overviewView struct {
 	Routes   []routeRow
 	Open     int // dead letters
 	OpenText string
+	Causes   []causeRow // of the open dead letters, the most frequent first
 }
+
+// causeRow is what the open dead letters of a route died of.
+type causeRow struct {
+	Route, RoutePath    string
+	Cause               string
+	Count, Path         string // and the list of them
+	SamplePath          string
+	FirstSeen, LastSeen moment
+}
+
+// Bounds of the causes: of those that are counted, and of those that are shown.
+const (
+	maxCauses   = 500
+	shownCauses = 8
+)
 
 // serviceView is the state of something that relay depends on.
 type serviceView struct {
@@ -47,23 +64,51 @@ func (s *Server) overviewPage(w http.ResponseWriter, r *http.Request) error {
 	if s.opts.Config != nil {
 		view.Services = append(view.Services, s.configService())
 	}
+	var causes []dlqstore.Group
+	if database.OK {
+		var err error
+		if causes, err = s.opts.Store.Groups(r.Context(), dlqstore.Filter{State: dlqstore.Dead}, maxCauses); err != nil {
+			return err
+		}
+	}
+	byRoute := map[string]int{}
+	for i, g := range causes {
+		byRoute[g.Route] += g.Count
+		view.Open += g.Count
+		if i < shownCauses {
+			view.Causes = append(view.Causes, s.causeRow(g))
+		}
+	}
+	figure := func(n int) string {
+		switch {
+		case !database.OK:
+			return "–"
+		case len(causes) == maxCauses: // there may be more
+			return digits(n) + "+"
+		default:
+			return digits(n)
+		}
+	}
 	for _, status := range s.opts.Routes.Routes() {
 		row := s.routeRow(status)
-		if database.OK {
-			open, err := s.openLetters(r.Context(), status.Name)
-			if err != nil {
-				return err
-			}
-			row.Open, row.OpenText = open, digits(open)
-			view.Open += open
-		}
+		row.Open = byRoute[status.Name]
+		row.OpenText = figure(row.Open)
 		view.Routes = append(view.Routes, row)
 	}
-	view.OpenText = digits(view.Open)
-	if !database.OK {
-		view.OpenText = "–"
-	}
+	view.OpenText = figure(view.Open)
 	return render(w, s.pages.overview, http.StatusOK, view)
+}
+
+func (s *Server) causeRow(g dlqstore.Group) causeRow {
+	cause := cut(visible(g.Cause), 160)
+	if g.Status != 0 {
+		cause = statusText(g.Status)
+	}
+	return causeRow{
+		Route: visible(g.Route), RoutePath: routePath(g.Route), Cause: cause, Count: digits(g.Count),
+		Path:       "/dead-letters?" + url.Values{"route": {g.Route}, "fingerprint": {g.Fingerprint}}.Encode(),
+		SamplePath: deadLetterPath(g.Sample), FirstSeen: s.moment(g.FirstSeen), LastSeen: s.moment(g.LastSeen),
+	}
 }
 
 // openLetters counts the dead letters of a route that wait for somebody.

@@ -33,6 +33,15 @@ func TestOverviewPage(t *testing.T) {
 	s.has(page, "orders-to-billing", "Running", "Breaker open", "Disabled", "1,204", "orders.*.updated",
 		`href="/dead-letters?route=orders-to-billing">2</a>`, "Connected", "Reachable", "Last reload refused", "routes.yaml:3:1", "503 Service Unavailable")
 
+	other := s.add(dead(3, func(d *dlqstore.DeadLetter) { d.Route, d.Status, d.Error = "orders-to-search", 0, "refused: dial tcp 10.1.4.7:443" }))[0]
+	page = s.get("/")
+	s.has(page, "by cause", "503 Service Unavailable</bdi>", "refused: dial tcp", `href="/dead-letters/`+other+`"`, `<p class="figure bad">3</p>`)
+	if strings.Index(page.body, "503 Service Unavailable</bdi>") > strings.Index(page.body, "refused: dial tcp") {
+		t.Error("the most frequent cause is not the first")
+	}
+	group := regexp.MustCompile(`/dead-letters\?fingerprint=[^"]+orders-to-search`).FindString(page.body)
+	s.has(s.get(strings.ReplaceAll(group, "&amp;", "&")), "1 dead letter match, of one cause", other, `name="fingerprint"`)
+
 	s.runtime.routes = nil
 	s.has(s.get("/"), "The routes file has no routes")
 }
