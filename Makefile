@@ -19,7 +19,7 @@ help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
 
 .PHONY: setup
-setup: ## install what the tests need: Postgres, Chromium, a C compiler
+setup: ## install what the tests need: Postgres, Chromium, Node, Python, a C compiler
 	@scripts/setup.sh
 
 .PHONY: build

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Installs what the tests need besides Go: a Postgres server, Chromium, and a C compiler
-# for the race detector. Does nothing, and needs no rights, when all of it is there.
+# Installs what the tests need besides Go: a Postgres server, Chromium, Node and Python for
+# the example receivers, and a C compiler for the race detector. Does nothing, and needs
+# no rights, when all of it is there.
 set -eu
 
 missing=
@@ -12,6 +13,9 @@ if ! have go; then
 fi
 have cc || have gcc || missing="$missing gcc libc6-dev"
 have chromium || have chromium-browser || have google-chrome || missing="$missing chromium"
+have node || missing="$missing nodejs"
+have npm || missing="$missing npm"
+have python3 || missing="$missing python3"
 if [ -z "${RELAY_TEST_POSTGRES_URL:-}" ]; then
 	bindir=$(pg_config --bindir 2>/dev/null || true)
 	set -- /usr/lib/postgresql/*/bin/initdb

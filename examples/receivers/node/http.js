@@ -1,0 +1,34 @@
+// A receiver on Node's own http module: RELAY_SECRET=whsec_… PORT=9000 node http.js
+import http from "node:http";
+import { Webhook } from "standardwebhooks";
+import { once } from "./seen.js";
+
+const webhook = new Webhook(process.env.RELAY_SECRET);
+
+const server = http.createServer((req, res) => {
+  const chunks = [];
+  req.on("data", (chunk) => chunks.push(chunk));
+  req.on("end", () => {
+    const body = Buffer.concat(chunks); // the bytes as they came: these are signed
+    try {
+      webhook.verify(body, req.headers);
+    } catch (err) {
+      console.log("refused", err.message);
+      res.writeHead(401).end();
+      return;
+    }
+    let event;
+    try {
+      event = JSON.parse(body); // only now
+    } catch {
+      res.writeHead(422).end("not JSON"); // never: it becomes a dead letter that a person sees
+      return;
+    }
+    once(req.headers["webhook-id"], () => console.log("handled", req.headers["relay-subject"], event));
+    res.writeHead(204).end();
+  });
+});
+
+server.listen(process.env.PORT ?? 9000, "127.0.0.1", () => {
+  console.log(`receiving on http://127.0.0.1:${server.address().port}`);
+});
