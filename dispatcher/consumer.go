@@ -75,6 +75,8 @@ func liveConfig(r routes.Route) jetstream.ConsumerConfig {
 		AckWait:        r.Consumer.AckWait,
 		MaxDeliver:     -1,
 		MaxAckPending:  r.Consumer.MaxAckPending,
+		DeliverSubject: r.Consumer.DeliverSubject,
+		DeliverGroup:   r.Consumer.DeliverGroup,
 		FilterSubjects: r.FilterSubjects,
 		Metadata:       map[string]string{metaRoute: r.Name, metaStart: start(r.Consumer)},
 	}

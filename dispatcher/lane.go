@@ -19,7 +19,9 @@ type lane struct {
 	route    *route
 	stream   string
 	consumer string
-	puller   *pull.Puller
+	// Of a push consumer; empty: it is a pull consumer.
+	deliverSubject, deliverGroup string
+	puller                       *pull.Puller
 	// ensure makes the consumer as the file says, or says what stands in the way.
 	ensure func(ctx context.Context) error
 	// read fills a delivery from its message.

@@ -65,7 +65,10 @@ func newRoute(s *shared, cfg routes.Route) (*route, error) {
 		inFlight: map[*delivery]struct{}{}, laneTrouble: map[*lane]error{}, quiet: make(chan struct{}),
 	}
 	r.gate = newGate(cfg, r.resize)
-	r.live = &lane{route: r, stream: cfg.Stream, consumer: cfg.Consumer.Durable, ensure: r.ensureLive}
+	r.live = &lane{
+		route: r, stream: cfg.Stream, consumer: cfg.Consumer.Durable, ensure: r.ensureLive,
+		deliverSubject: cfg.Consumer.DeliverSubject, deliverGroup: cfg.Consumer.DeliverGroup,
+	}
 	r.live.read = r.live.readLive
 	r.replay = &lane{route: r, stream: dlqstore.ReplayStream, consumer: replayDurable(cfg.Name), ensure: r.ensureReplay}
 	r.replay.read = r.replay.readReplay
@@ -81,6 +84,7 @@ func (r *route) run(ctx, work context.Context) {
 	for _, l := range []*lane{r.live, r.replay} {
 		l.puller = pull.New(pull.Options{
 			Conn: r.shared.conn, Stream: l.stream, Consumer: l.consumer, Budget: r.shared.budget,
+			DeliverSubject: l.deliverSubject, DeliverGroup: l.deliverGroup,
 			Handle: func(m *nats.Msg) {
 				meta, err := m.Metadata()
 				if err != nil {
@@ -177,16 +181,30 @@ func (r *route) keepAlive(settled <-chan struct{}) {
 func (r *route) poll(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	c, err := r.shared.js.Consumer(ctx, r.cfg.Stream, r.cfg.Consumer.Durable)
+	info, err := r.liveInfo(ctx)
 	if err != nil {
 		return // the lane's supervisor finds out why, and says so
 	}
-	info := c.CachedInfo()
 	r.mu.Lock()
 	r.info = *info
 	r.positioned, r.floor = true, info.AckFloor.Stream
 	r.mu.Unlock()
 	r.metrics.consumer(info.NumPending, info.NumAckPending)
+}
+
+func (r *route) liveInfo(ctx context.Context) (*jetstream.ConsumerInfo, error) {
+	if r.cfg.Consumer.Type == routes.Push {
+		c, err := r.shared.js.PushConsumer(ctx, r.cfg.Stream, r.cfg.Consumer.Durable)
+		if err != nil {
+			return nil, err
+		}
+		return c.CachedInfo(), nil
+	}
+	c, err := r.shared.js.Consumer(ctx, r.cfg.Stream, r.cfg.Consumer.Durable)
+	if err != nil {
+		return nil, err
+	}
+	return c.CachedInfo(), nil
 }
 
 // sawStream remembers which incarnation of the stream the position belongs to.

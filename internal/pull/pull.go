@@ -47,8 +47,12 @@ type Options struct {
 	Conn     *nats.Conn
 	Stream   string
 	Consumer string
+	// DeliverSubject and DeliverGroup are a push consumer's; both empty: it is a pull
+	// consumer.
+	DeliverSubject, DeliverGroup string
 	// Limit is how many messages may be in hand at once, asked for and not released.
-	// It may be changed by SetLimit.
+	// It may be changed by SetLimit. A push consumer knows only 0 and more than 0: how
+	// many it sends, its MaxAckPending says.
 	Limit int
 	// Handle takes a message. It must not block: it runs on the goroutine that reads
 	// the subscription. Each message handled is given back by one call of Release.
@@ -89,6 +93,13 @@ func (p *Puller) SetLimit(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.limit = n
+	if p.o.DeliverSubject != "" {
+		select {
+		case p.wake <- struct{}{}:
+		default: // it is told already
+		}
+		return
+	}
 	p.ask()
 }
 
@@ -105,6 +116,9 @@ func (p *Puller) Release(m *nats.Msg) {
 // or until the session breaks, and then returns one of this package's errors. It may
 // be called again afterwards.
 func (p *Puller) Run(ctx context.Context) error {
+	if p.o.DeliverSubject != "" {
+		return p.runPush(ctx)
+	}
 	broken := make(chan error, 1)
 	end := func(err error) {
 		select {
@@ -112,31 +126,20 @@ func (p *Puller) Run(ctx context.Context) error {
 		default:
 		}
 	}
-	drained := make(chan struct{})
 	inbox := p.o.Conn.NewInbox()
-	sub, err := p.o.Conn.Subscribe(inbox, func(m *nats.Msg) { p.receive(m, inbox, end) })
+	unsubscribe, err := p.subscribe(func(cb nats.MsgHandler) (*nats.Subscription, error) {
+		return p.o.Conn.Subscribe(inbox, cb)
+	}, func(m *nats.Msg) { p.receive(m, inbox, end) })
 	if err != nil {
-		return fmt.Errorf("subscribe to %s: %w", inbox, err)
+		return err
 	}
-	// What comes is bounded by what was asked for; the library must drop none of it.
-	if err := sub.SetPendingLimits(-1, -1); err != nil {
-		return fmt.Errorf("lift the pending limits of %s: %w", inbox, err)
-	}
-	sub.SetClosedHandler(func(string) { close(drained) })
 	connected := p.o.Conn.StatusChanged(nats.CONNECTED)
 	defer p.o.Conn.RemoveStatusListener(connected)
 
 	p.begin(inbox)
 	err = p.watch(ctx, broken, connected)
 	p.finish()
-
-	// Requests at the server end with the subscription. What it sent before it saw
-	// that is still handed on, unless the connection is gone and nothing can come.
-	if p.o.Conn.IsConnected() && sub.Drain() == nil {
-		<-drained
-	} else if uerr := sub.Unsubscribe(); uerr == nil {
-		<-drained
-	}
+	unsubscribe() // requests at the server end with it
 	return err
 }
 

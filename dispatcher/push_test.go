@@ -1,0 +1,102 @@
+package dispatcher_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync/atomic"
+	"testing"
+
+	"relay/dispatcher"
+	"relay/internal/testkit"
+	"relay/routes"
+)
+
+func pushRoute(t *testing.T, url string) *routes.Config {
+	t.Helper()
+	return config(t, `
+version: 1
+streams: [{ name: ORDERS, subjects: [orders.>] }]
+routes:
+  - name: billing
+    stream: ORDERS
+    filter_subjects: [orders.created]
+    consumer: { type: push, deliver_subject: deliver.billing, deliver_group: relay }
+    concurrency: 4
+    webhook: { url: "%s/hook", timeout: 2s }
+    circuit_breaker: { consecutive_failures: 3, open_for: 1s }
+    retry: { max_attempts: 20, backoff: { initial: 10ms, max: 50ms } }
+`, url)
+}
+
+// awaitPushed waits until the push consumer has nothing left to deliver or to settle.
+func (h *house) awaitPushed() {
+	h.t.Helper()
+	testkit.Eventually(h.t, func() bool {
+		c, err := h.js.PushConsumer(context.Background(), "ORDERS", "relay-billing")
+		return err == nil && c.CachedInfo().NumPending == 0 && c.CachedInfo().NumAckPending == 0
+	}, "the push consumer to be done")
+}
+
+// A push consumer leads through the same path: shared by processes, bounded by the
+// route's concurrency, retried, acked.
+func TestPushConsumer(t *testing.T) {
+	const messages = 60
+	h := newHouse(t)
+	var under, most atomic.Int64
+	r := testkit.NewReceiver(t, func(w http.ResponseWriter, q testkit.Request) {
+		if n := under.Add(1); n > most.Load() {
+			most.Store(n)
+		}
+		defer under.Add(-1)
+		if q.Header.Get("Relay-Attempt") == "1" && q.Header.Get("Relay-Stream-Sequence") == "7" {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	})
+	c := pushRoute(t, r.URL)
+	one, two := h.start(c), h.start(c)
+	testkit.Eventually(t, func() bool {
+		return one.Status()[0].State == dispatcher.StateRunning && two.Status()[0].State == dispatcher.StateRunning
+	}, "both to run")
+	for i := range messages {
+		h.publish("orders.created", fmt.Sprint(i))
+	}
+	got := r.Wait(t, messages+1)
+	h.awaitPushed()
+	seen := map[string]int{}
+	for _, q := range got {
+		seen[string(q.Body)]++
+	}
+	if len(seen) != messages || seen["6"] != 2 || len(r.Requests()) != messages+1 {
+		t.Errorf("%d of %d messages came in %d requests, the failed one %d times", len(seen), messages, len(r.Requests()), seen["6"])
+	}
+	if n := most.Load(); n > 2*4 {
+		t.Errorf("%d attempts at once, two processes may make 4 each", n)
+	}
+	testkit.Eventually(t, func() bool { return one.Status()[0].Position == messages }, "the figures to be read")
+}
+
+// What cannot be sent while the breaker is open stays at the server, and comes when it
+// has closed; a deleted consumer is made again.
+func TestPushConsumerThroughTrouble(t *testing.T) {
+	h, r := newHouse(t), testkit.NewReceiver(t, testkit.Status(http.StatusServiceUnavailable))
+	d := h.start(pushRoute(t, r.URL))
+	for i := range 20 {
+		h.publish("orders.created", fmt.Sprint(i))
+	}
+	testkit.Eventually(t, func() bool { return d.Status()[0].State == dispatcher.StateBreakerOpen }, "the breaker to open")
+	r.Answer(testkit.Status(http.StatusNoContent))
+	h.awaitPushed()
+	if dead := h.deadLetters("RELAY_DLQ"); len(dead) > 0 {
+		t.Errorf("%d dead letters", len(dead))
+	}
+	testkit.Eventually(t, func() bool { s := d.Status()[0]; return s.Position == 20 && s.State == dispatcher.StateRunning }, "the figures to be read")
+	if err := h.js.DeleteConsumer(t.Context(), "ORDERS", "relay-billing"); err != nil {
+		t.Fatal(err)
+	}
+	h.publish("orders.created", "after")
+	testkit.Eventually(t, func() bool {
+		return slices.ContainsFunc(r.Requests(), func(q testkit.Request) bool { return string(q.Body) == "after" })
+	}, "the message after the consumer was deleted")
+}
