@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"relay/dlqstore"
 )
@@ -99,7 +100,11 @@ func writeList(w http.ResponseWriter, list dlqstore.List) {
 		err = enc.Encode(toJSON(d))
 	}
 	if err == nil {
-		_, _ = fmt.Fprintf(w, "],\"next_cursor\":%q}\n", list.Next)
+		searched := ""
+		if !list.SearchedTo.IsZero() { // a search for text has not looked further back yet
+			searched = fmt.Sprintf(",\"searched_to\":%q", list.SearchedTo.UTC().Format(time.RFC3339Nano))
+		}
+		_, _ = fmt.Fprintf(w, "],\"next_cursor\":%q%s}\n", list.Next, searched)
 	}
 }
 

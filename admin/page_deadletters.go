@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"time"
 
 	"relay/dlqstore"
 )
@@ -23,6 +24,7 @@ type deadLettersView struct {
 	Here      string // the list as it stands, for the forms in it
 	Newest    string // path of the first page; empty: this is it
 	Older     string // path of the next page; empty: this is the last
+	ReplayAll string // path of the form that replays all that the filter chooses
 }
 
 // filterForm is the filter as it was typed.
@@ -81,7 +83,10 @@ func (s *Server) deadLettersPage(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	view.Count = count(total, "dead letter")
+	view.Count = foundText(total, list.SearchedTo)
+	if view.MayOperate && filter.State == dlqstore.Dead && total > 0 {
+		view.ReplayAll = "/replays/new?" + chosen(query).Encode()
+	}
 	if page.Cursor != "" {
 		view.Newest = listPath(query, "cursor", "")
 	}
@@ -106,6 +111,18 @@ func storeQuery(query url.Values) url.Values {
 		q.Del("state")
 	}
 	return q
+}
+
+// foundText says how many there are, and how far a search for text looked.
+func foundText(n int, searchedTo time.Time) string {
+	text := count(n, "dead letter")
+	if n > dlqstore.MaxCount {
+		text = "more than " + count(dlqstore.MaxCount, "dead letter")
+	}
+	if !searchedTo.IsZero() {
+		return "since " + searchedTo.UTC().Format("2006-01-02 15:04:05 UTC") + ", " + text // older ones are on the next page
+	}
+	return text
 }
 
 func hasFilters(query url.Values) bool {

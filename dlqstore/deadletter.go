@@ -99,6 +99,12 @@ type Attempt struct {
 	Instance        string // the relay process that made it
 }
 
+// The form of an id.
+const (
+	idPrefix    = "msg_"
+	idTextBytes = 30
+)
+
 var idEncoding = base32.StdEncoding.WithPadding(base32.NoPadding)
 
 // NewID is the identity of a delivery: of one stored message for one route. It is
@@ -117,5 +123,5 @@ func NewID(route, stream string, sequence uint64, stored time.Time) string {
 
 func idOf(b []byte) string {
 	sum := sha256.Sum256(b)
-	return "msg_" + strings.ToLower(idEncoding.EncodeToString(sum[:])[:26])
+	return idPrefix + strings.ToLower(idEncoding.EncodeToString(sum[:])[:idTextBytes-len(idPrefix)])
 }

@@ -32,14 +32,22 @@ func (s *store) Groups(ctx context.Context, f Filter, limit int) ([]Group, error
 		limit = defaultGroups
 	}
 	limit = min(limit, maxGroups)
-	w := s.where(f)
-	outer := w.sql()
+	w, err := s.search(f, "")
+	if err != nil {
+		return nil, err
+	}
+	// What a search found is found once.
+	with, table, chosen := "", "dead_letters", w.sql()
+	if w.looked != "" {
+		with = `WITH found AS MATERIALIZED (SELECT id, route, fingerprint, failed_at FROM ` + w.from() + w.sql() + `) `
+		table, chosen, w.parts = "found", "", nil
+	}
 	w.add(`route = g.route AND fingerprint = g.fingerprint`)
 	//nolint:gosec // constants and the numbers of parameters
-	query := `SELECT d.route, d.fingerprint, d.cause, d.error_class, d.status, g.n, g.first_seen, g.last_seen, d.id, d.reason
-		FROM (SELECT g.n, g.first_seen, g.last_seen, (SELECT id FROM dead_letters` + w.sql() + ` ORDER BY failed_at DESC, id DESC LIMIT 1) AS sample
+	query := with + `SELECT d.route, d.fingerprint, d.cause, d.error_class, d.status, g.n, g.first_seen, g.last_seen, d.id, d.reason
+		FROM (SELECT g.n, g.first_seen, g.last_seen, (SELECT id FROM ` + table + w.sql() + ` ORDER BY failed_at DESC, id DESC LIMIT 1) AS sample
 			FROM (SELECT route, fingerprint, count(*) AS n, min(failed_at) AS first_seen, max(failed_at) AS last_seen
-				FROM dead_letters` + outer + ` GROUP BY route, fingerprint
+				FROM ` + table + chosen + ` GROUP BY route, fingerprint
 				ORDER BY n DESC, route, fingerprint LIMIT ` + strconv.Itoa(limit) + `) AS g) AS g
 		JOIN dead_letters AS d ON d.id = g.sample
 		ORDER BY g.n DESC, d.route, d.fingerprint`

@@ -24,16 +24,12 @@ func (s *store) List(ctx context.Context, f Filter, p Page) (List, error) {
 		limit = defaultPageLimit
 	}
 	limit = min(limit, maxPageLimit)
-	w := s.where(f)
-	if p.Cursor != "" {
-		failed, id, err := parseCursor(p.Cursor)
-		if err != nil {
-			return List{}, err
-		}
-		w.add(`(failed_at, id) < (` + w.arg(failed) + `, ` + w.arg(id) + `)`)
+	w, err := s.search(f, p.Cursor)
+	if err != nil {
+		return List{}, err
 	}
 	//nolint:gosec // constants and the numbers of parameters
-	query := `SELECT ` + selectColumns + ` FROM dead_letters` + w.sql() +
+	query := `SELECT ` + selectColumns + ` FROM ` + w.from() + w.sql() +
 		` ORDER BY failed_at DESC, id DESC LIMIT ` + strconv.Itoa(limit+1)
 	rows, err := s.read.QueryContext(ctx, query, w.args...)
 	if err != nil {
@@ -44,7 +40,24 @@ func (s *store) List(ctx context.Context, f Filter, p Page) (List, error) {
 	if err != nil {
 		return List{}, fmt.Errorf("list dead letters: %w", err)
 	}
+	if list.Next == "" && w.looked != "" {
+		if err := s.readEnd(ctx, w, &list); err != nil {
+			return List{}, fmt.Errorf("list dead letters: %w", err)
+		}
+	}
 	return list, nil
+}
+
+// readEnd lets the next page go on where a search for text stopped looking.
+func (s *store) readEnd(ctx context.Context, w *conditions, list *List) error {
+	last := `SELECT id, failed_at FROM dead_letters` + w.looked + ` OFFSET ` + strconv.Itoa(searchDepth-1)
+	var id string
+	err := s.read.QueryRowContext(ctx, last, w.args[:w.lookedArgs]...).Scan(&id, (*stamp)(&list.SearchedTo))
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil // it looked at all there is
+	}
+	list.Next = formatCursor(list.SearchedTo, id)
+	return err
 }
 
 // readPage reads until the page is full, by number or by bytes.
@@ -88,9 +101,13 @@ func (s *store) Get(ctx context.Context, id string) (DeadLetter, error) {
 }
 
 func (s *store) Count(ctx context.Context, f Filter) (int, error) {
-	w := s.where(f)
+	w, err := s.search(f, "")
+	if err != nil {
+		return 0, err
+	}
+	query := `SELECT count(*) FROM (SELECT 1 FROM ` + w.from() + w.sql() + ` LIMIT ` + strconv.Itoa(MaxCount+1) + `) AS chosen`
 	var n int
-	if err := s.read.QueryRowContext(ctx, `SELECT count(*) FROM dead_letters`+w.sql(), w.args...).Scan(&n); err != nil {
+	if err := s.read.QueryRowContext(ctx, query, w.args...).Scan(&n); err != nil {
 		return 0, fmt.Errorf("count dead letters: %w", err)
 	}
 	return n, nil
@@ -100,6 +117,18 @@ func (s *store) Count(ctx context.Context, f Filter) (int, error) {
 type conditions struct {
 	parts []string
 	args  []any
+	// looked is set where a search for text bounds what it looks at: the conditions,
+	// the order and the limit of that, with the first lookedArgs parameters.
+	looked     string
+	lookedArgs int
+}
+
+// from is the table, or what of it is looked at.
+func (c *conditions) from() string {
+	if c.looked == "" {
+		return "dead_letters"
+	}
+	return `(SELECT ` + searchColumns + ` FROM dead_letters` + c.looked + `) AS dead_letters`
 }
 
 func (c *conditions) add(condition string) { c.parts = append(c.parts, condition) }
@@ -122,6 +151,35 @@ func (c *conditions) sql() string {
 		return ""
 	}
 	return " WHERE " + strings.Join(c.parts, " AND ")
+}
+
+// searchDepth is how many dead letters a search for text looks at, the newest first.
+const searchDepth = 10_000
+
+// search is where, from a page's cursor on, and looks for text in a bounded number of
+// dead letters only. What is an id is looked for as such.
+func (s *store) search(f Filter, cursor string) (*conditions, error) {
+	text := f.Query
+	f.Query = ""
+	w := s.where(f)
+	if len(text) == idTextBytes && strings.HasPrefix(text, idPrefix) {
+		w.add(`id = ` + w.arg(text))
+		text = ""
+	}
+	if cursor != "" {
+		failed, id, err := parseCursor(cursor)
+		if err != nil {
+			return nil, err
+		}
+		w.add(`(failed_at, id) < (` + w.arg(failed) + `, ` + w.arg(id) + `)`)
+	}
+	if text == "" {
+		return w, nil
+	}
+	w.looked = w.sql() + ` ORDER BY failed_at DESC, id DESC LIMIT ` + strconv.Itoa(searchDepth)
+	w.lookedArgs, w.parts = len(w.args), nil
+	s.whereText(w, text)
+	return w, nil
 }
 
 func (s *store) where(f Filter) *conditions {
@@ -148,11 +206,7 @@ func (s *store) where(f Filter) *conditions {
 		w.add(`fingerprint = ` + w.arg(f.Fingerprint))
 	}
 	if f.Query != "" {
-		text := w.arg(`%` + likeEscaper.Replace(f.Query) + `%`)
-		w.add(`(id = ` + w.arg(f.Query) +
-			` OR lower(original_subject) LIKE lower(` + text + `) ESCAPE '\'` +
-			` OR lower(error) LIKE lower(` + text + `) ESCAPE '\'` +
-			` OR ` + fmt.Sprintf(s.dialect.payloadHas, w.number([]byte(f.Query))) + `)`)
+		s.whereText(w, f.Query)
 	}
 	if !f.Since.IsZero() {
 		w.add(`failed_at >= ` + w.arg(formatStamp(f.Since)))
@@ -161,6 +215,14 @@ func (s *store) where(f Filter) *conditions {
 		w.add(`failed_at < ` + w.arg(formatStamp(f.Until)))
 	}
 	return w
+}
+
+func (s *store) whereText(w *conditions, query string) {
+	text := w.arg(`%` + likeEscaper.Replace(query) + `%`)
+	w.add(`(id = ` + w.arg(query) +
+		` OR lower(original_subject) LIKE lower(` + text + `) ESCAPE '\'` +
+		` OR lower(error) LIKE lower(` + text + `) ESCAPE '\'` +
+		` OR ` + fmt.Sprintf(s.dialect.payloadHas, w.number([]byte(query))) + `)`)
 }
 
 var likeEscaper = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)

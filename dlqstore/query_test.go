@@ -126,3 +126,39 @@ func testLargePages(t *testing.T, s dlqstore.Store, _ *sql.DB) {
 	check(t, err)
 	want(t, "second page", fmt.Sprint(len(list.DeadLetters), list.Next), "2")
 }
+
+// testSearchDepth has more dead letters than a search for text looks at.
+func testSearchDepth(t *testing.T, s dlqstore.Store, raw *sql.DB) {
+	old := letter(0)
+	old.Payload = []byte("needle")
+	project(t, s, old, letter(1))
+	_, err := raw.Exec(`INSERT INTO dead_letters (id, route, state, reason, original_subject, payload, headers, error, status, retry_count,
+			consumer_name, stream, stream_sequence, published_at, failed_at, family, replay_count, died_in, changed_at)
+		WITH RECURSIVE g (n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM g WHERE n <= 10000)
+		SELECT 'copy ' || n, route, state, reason, original_subject, payload, headers, error, status, retry_count,
+			consumer_name, stream, stream_sequence, published_at, failed_at, family, replay_count, died_in, changed_at
+		FROM dead_letters, g WHERE id = '` + letter(1).ID + `'`)
+	check(t, err)
+	f := dlqstore.Filter{Query: "needle", Route: "orders"}
+	list, err := s.List(t.Context(), f, dlqstore.Page{})
+	check(t, err)
+	want(t, "first page", fmt.Sprint(len(list.DeadLetters), list.Next == "", list.SearchedTo.Equal(letter(1).FailedAt)), "0 false true")
+	n, err := s.Count(t.Context(), f)
+	check(t, err)
+	want(t, "count", n, 0)
+	list, err = s.List(t.Context(), f, dlqstore.Page{Cursor: list.Next})
+	check(t, err)
+	want(t, "second page", fmt.Sprint(len(list.DeadLetters), list.Next, list.SearchedTo.IsZero()), "1true")
+	list, err = s.List(t.Context(), dlqstore.Filter{Query: old.ID}, dlqstore.Page{})
+	check(t, err)
+	want(t, "an id is found however old", len(list.DeadLetters), 1)
+	groups, err := s.Groups(t.Context(), dlqstore.Filter{Query: "503"}, 0)
+	check(t, err)
+	want(t, "groups of what a search looked at", groups[0].Count+groups[1].Count, 10000)
+	n, err = s.Count(t.Context(), dlqstore.Filter{Route: "orders"})
+	check(t, err)
+	want(t, "a count stops", n, dlqstore.MaxCount+1)
+	n, err = s.CountReplay(t.Context(), dlqstore.JobSpec{Filter: f})
+	check(t, err)
+	want(t, "a replay looks at all", n, 1)
+}

@@ -127,6 +127,9 @@ const selectColumns = `id, route, state, reason, original_subject, payload, head
 	response, retry_count, consumer_name, stream, stream_sequence, published_at, failed_at, coalesce(replay_of, ''),
 	replay_count, discard_reason, changed_by, changed_at, error_class, fingerprint`
 
+// searchColumns are those of the table that a search for text hands on.
+const searchColumns = rowColumns + `, discard_reason`
+
 // scanner is a *sql.Row or a *sql.Rows.
 type scanner interface{ Scan(...any) error }
 

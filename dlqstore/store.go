@@ -46,6 +46,9 @@ type Actor struct {
 	Source string // remote address or "cli"
 }
 
+// MaxCount is up to where Count counts.
+const MaxCount = 10_000
+
 // Filter chooses dead letters. Zero fields choose all; an empty list of ids, none.
 type Filter struct {
 	IDs         []string  `json:"ids,omitzero"`
@@ -71,6 +74,9 @@ type Page struct {
 type List struct {
 	DeadLetters []DeadLetter // without Attempts
 	Next        string       // cursor of the next page; empty: this was the last
+	// SearchedTo is set when a search for text did not look at failures from before
+	// that time. The next page goes on from there.
+	SearchedTo time.Time
 }
 
 // Edit is the payload and the headers that a replay sends in place of the original's.
@@ -99,7 +105,8 @@ type Store interface {
 	List(ctx context.Context, f Filter, p Page) (List, error)
 	// Get returns one dead letter with its attempts, or ErrNotFound.
 	Get(ctx context.Context, id string) (DeadLetter, error)
-	// Count returns how many dead letters the filter chooses.
+	// Count returns how many dead letters the filter chooses, at most MaxCount+1. Of a
+	// text it tells how many there are among the newest that a search looks at.
 	Count(ctx context.Context, f Filter) (int, error)
 	// Groups returns the dead letters that the filter chooses by cause and route, the
 	// largest groups first, at most limit: 50 when it is 0, never more than 500.

@@ -44,6 +44,7 @@ func TestStore(t *testing.T) {
 		"replay jobs in a queue":                testJobQueue,
 		"replay jobs in a race":                 testJobRace,
 		"prune":                                 testPrune,
+		"search depth":                          testSearchDepth,
 		"filters":                               testFilters,
 		"paging":                                testPaging,
 		"large payloads make short pages":       testLargePages,
