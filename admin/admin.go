@@ -156,6 +156,7 @@ func (s *Server) routeViewer(r chi.Router) {
 	r.Get("/routes/{name}", s.page(s.routePage))
 	r.Get("/dead-letters", s.page(s.deadLettersPage))
 	r.Get("/dead-letters/{id}", s.page(s.deadLetterPage))
+	r.Get("/replays", s.page(s.replaysPage))
 	r.Post("/logout", s.page(s.logoutPage))
 
 	r.Get("/api/v1/routes", s.api(s.listRoutes))
@@ -168,14 +169,19 @@ func (s *Server) routeViewer(r chi.Router) {
 	r.Get("/api/v1/replays/{id}", s.api(s.getReplay))
 }
 
-// routeOperator routes what changes something. An edited replay needs the role editor
-// besides.
+// routeOperator routes what changes something, and the forms that lead there. An edited
+// replay needs the role editor besides.
 func (s *Server) routeOperator(r chi.Router) {
 	r.Post("/routes/{name}/pause", s.page(s.pausePage))
 	r.Post("/routes/{name}/resume", s.page(s.resumePage))
 	r.Post("/dead-letters/{id}/replay", s.page(s.replayPage))
 	r.Post("/dead-letters/{id}/discard", s.page(s.discardPage))
 	r.Post("/dead-letters/{id}/restore", s.page(s.restorePage))
+	r.Get("/replays/new", s.page(s.newReplaysPage))
+	r.Post("/replays", s.page(s.startReplaysPage))
+	r.Post("/replays/{id}/pause", s.page(s.changeJobPage(dlqstore.JobPaused, "job-paused")))
+	r.Post("/replays/{id}/resume", s.page(s.changeJobPage(dlqstore.JobRunning, "resumed")))
+	r.Post("/replays/{id}/cancel", s.page(s.changeJobPage(dlqstore.JobCancelled, "job-cancelled")))
 
 	r.Post("/api/v1/routes/{name}/pause", s.api(s.pauseRoute))
 	r.Post("/api/v1/routes/{name}/resume", s.api(s.resumeRoute))

@@ -88,6 +88,8 @@ func TestEveryRouteAsksWho(t *testing.T) {
 		"GET /healthz": "", "GET /readyz": "", "GET /assets/{name}": "", "GET /login": "", "POST /login": "",
 		"GET /health": "vera", "GET /metrics": "vera", "POST /logout": "vera",
 		"GET /": "vera", "GET /routes/{name}": "vera", "GET /dead-letters": "vera", "GET /dead-letters/{id}": "vera",
+		"GET /replays": "vera", "GET /replays/new": "otto", "POST /replays": "otto", "POST /replays/{id}/pause": "otto",
+		"POST /replays/{id}/resume": "otto", "POST /replays/{id}/cancel": "otto",
 		"POST /routes/{name}/pause": "otto", "POST /routes/{name}/resume": "otto",
 		"POST /dead-letters/{id}/replay": "otto", "POST /dead-letters/{id}/discard": "otto", "POST /dead-letters/{id}/restore": "otto",
 		"GET /api/v1/routes": "vera", "GET /api/v1/routes/{name}": "vera", "GET /api/v1/dead-letters": "vera",

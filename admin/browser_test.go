@@ -216,6 +216,12 @@ func TestLooks(t *testing.T) {
 	if _, err := s.store.StartReplay(t.Context(), ids[12], nil, dlqstore.Actor{Name: "anna"}); err != nil {
 		t.Fatal(err)
 	}
+	for _, route := range []string{"orders-to-billing", "orders-to-search"} {
+		spec := dlqstore.JobSpec{Filter: dlqstore.Filter{Route: route, Reason: dlqstore.Exhausted}, RatePerSecond: 50, Ramp: true, StopAfter: 20}
+		if _, err := s.store.StartJob(t.Context(), spec, dlqstore.Actor{Name: "anna"}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	pages := []struct{ name, path string }{
 		{"overview", "/"},
 		{"dead-letters", "/dead-letters"},
@@ -226,6 +232,8 @@ func TestLooks(t *testing.T) {
 		{"notice", "/dead-letters?done=replaying&about=" + ids[12]},
 		{"route", "/routes/orders-to-billing"},
 		{"route-breaker", "/routes/orders-to-search"},
+		{"replays", "/replays"},
+		{"replays-new", "/replays/new?route=orders-to-billing"},
 		{"not-found", "/nothing"},
 	}
 	w := open(t, s.url)

@@ -15,7 +15,7 @@ import (
 
 // pages are the templates, parsed once: each page's file together with the layout.
 type pages struct {
-	overview, deadLetters, deadLetter, route, login, problem *template.Template
+	overview, deadLetters, deadLetter, route, replays, newReplays, login, problem *template.Template
 }
 
 func newPages(a *assets) (*pages, error) {
@@ -34,6 +34,8 @@ func newPages(a *assets) (*pages, error) {
 		deadLetters: parse("dead_letters.html"),
 		deadLetter:  parse("dead_letter.html"),
 		route:       parse("route.html"),
+		replays:     parse("replays.html"),
+		newReplays:  parse("new_replays.html"),
 		login:       parse("login.html"),
 		problem:     parse("problem.html"),
 	}
@@ -162,6 +164,9 @@ func backPath(r *http.Request) string {
 	if err == nil && u.Scheme == "" && u.Host == "" && u.Path == "/dead-letters" {
 		return u.RequestURI()
 	}
+	if strings.HasPrefix(r.URL.Path, "/replays") {
+		return "/replays"
+	}
 	if i := strings.LastIndexByte(r.URL.Path, '/'); i > 0 && r.Method == http.MethodPost {
 		return r.URL.Path[:i]
 	}
@@ -177,6 +182,12 @@ func noticeOf(q url.Values) *notice {
 		return &notice{Text: "Paused. Nothing is delivered on this route until you resume it."}
 	case "resumed":
 		return &notice{Text: "Resumed."}
+	case "job-started":
+		return &notice{Text: "Started. Look again to see how far it is."}
+	case "job-paused":
+		return &notice{Text: "Paused. What is in flight goes on."}
+	case "job-cancelled":
+		return &notice{Text: "Cancelled. What is in flight goes on; the rest stays dead."}
 	}
 	if !idPattern.MatchString(about) {
 		return nil

@@ -33,7 +33,9 @@ func TestOverviewPage(t *testing.T) {
 	s.has(page, "orders-to-billing", "Running", "Breaker open", "Disabled", "1,204", "orders.*.updated",
 		`href="/dead-letters?route=orders-to-billing">2</a>`, "Connected", "Reachable", "Last reload refused", "routes.yaml:3:1", "503 Service Unavailable")
 
-	other := s.add(dead(3, func(d *dlqstore.DeadLetter) { d.Route, d.Status, d.Error = "orders-to-search", 0, "refused: dial tcp 10.1.4.7:443" }))[0]
+	other := s.add(dead(3, func(d *dlqstore.DeadLetter) {
+		d.Route, d.Status, d.Error = "orders-to-search", 0, "refused: dial tcp 10.1.4.7:443"
+	}))[0]
 	page = s.get("/")
 	s.has(page, "by cause", "503 Service Unavailable</bdi>", "refused: dial tcp", `href="/dead-letters/`+other+`"`, `<p class="figure bad">3</p>`)
 	if strings.Index(page.body, "503 Service Unavailable</bdi>") > strings.Index(page.body, "refused: dial tcp") {
@@ -121,6 +123,44 @@ func TestActionsOnPages(t *testing.T) {
 	s.has(s.get(got.header.Get("Location")), "Discarded. It can be restored.", "test traffic", "/restore")
 	got = s.form("/dead-letters/"+ids[1]+"/restore", "")
 	s.has(s.get(got.header.Get("Location")), "It is open again", "/replay")
+}
+
+func TestReplaysPage(t *testing.T) {
+	s := start(t, nil)
+	s.has(s.get("/replays"), "Nothing has been replayed in bulk")
+	s.add(dead(1, nil), dead(2, nil), dead(3, func(d *dlqstore.DeadLetter) { d.Route = "orders-to-search" }))
+	s.has(s.get("/dead-letters?route=orders-to-billing"), `href="/replays/new?route=orders-to-billing"`, "Replay all…")
+
+	ask := s.get("/replays/new?route=orders-to-billing&since=24h")
+	s.has(ask, "Replay 2", `name="since" value="2026-03-03T12:00:00Z"`, `name="rate" value="50"`, "orders.created")
+	wrong := s.form("/replays", "route=orders-to-billing&rate=fast&limit=7")
+	if wrong.status != http.StatusBadRequest {
+		t.Errorf("wrong rate: got %d", wrong.status)
+	}
+	s.has(wrong, `A second: a number wanted, got &#34;fast&#34;.`, `value="fast"`, `value="7"`, `name="route" value="orders-to-billing"`)
+
+	got := s.form("/replays", "route=orders-to-billing&rate=50&stop_after=20&ramp=on")
+	jobs, err := s.store.Jobs(t.Context(), 9)
+	if err != nil || len(jobs) != 1 || s.wakes.count() != 1 {
+		t.Fatalf("got %d, %d jobs (%v), %d wakes", got.status, len(jobs), err, s.wakes.count())
+	}
+	job := jobs[0]
+	if want := "/replays?about=" + job.ID + "&done=job-started"; got.header.Get("Location") != want || job.Total != 2 || !job.Spec.Ramp {
+		t.Errorf("sent to %q, want %q; %+v", got.header.Get("Location"), want, job)
+	}
+	s.has(s.get(got.header.Get("Location")), "Started.", "route orders-to-billing", "0 of 2", "50 a second, ramped up, pauses after 20 new failures",
+		"by <bdi>anonymous", `class="marked"`)
+	for _, step := range []struct {
+		action string
+		want   dlqstore.JobState
+	}{{"pause", dlqstore.JobPaused}, {"resume", dlqstore.JobRunning}, {"cancel", dlqstore.JobCancelled}} {
+		got := s.form("/replays/"+job.ID+"/"+step.action, "")
+		after, err := s.store.Job(t.Context(), job.ID)
+		if got.status != http.StatusSeeOther || err != nil || after.State != step.want {
+			t.Errorf("%s: got %d, %s (%v)", step.action, got.status, after.State, err)
+		}
+	}
+	s.has(s.form("/replays/"+job.ID+"/resume", ""), "That was not done", `href="/replays"`)
 }
 
 func TestBackGoesNowhereElse(t *testing.T) {
