@@ -71,7 +71,7 @@ func (d *Dispatcher) Status() []Status {
 			continue // it goes with the route's own
 		}
 		out = append(out, Status{
-			Route: routes.Route{Name: o.Route, Stream: o.Stream, Consumer: routes.Consumer{Durable: o.Consumer}},
+			Route: routes.Route{Name: o.Route, Stream: o.Stream, FilterSubjects: []string{}, Consumer: routes.Consumer{Durable: o.Consumer}},
 			State: StateOrphan, Reason: "no route of the file names its consumer; relay plan --prune removes it",
 			NumPending: o.NumPending, NumAckPending: o.NumAckPending,
 		})

@@ -37,15 +37,11 @@ func planCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		conn, err := connectOnce(cmd, server)
+		js, closeConn, err := askJetStream(cmd, server)
 		if err != nil {
 			return err
 		}
-		defer conn.Close()
-		js, err := jetstream.New(conn)
-		if err != nil {
-			return unusable(fmt.Errorf("use JetStream: %w", err))
-		}
+		defer closeConn()
 		plan, err := dispatcher.NewPlan(cmd.Context(), js, c)
 		if err != nil {
 			return unusable(err)
@@ -90,6 +86,19 @@ func connectOnce(cmd *cobra.Command, o *natsconn.Options) (*nats.Conn, error) {
 		return nil, unusable(err)
 	}
 	return conn, nil
+}
+
+// askJetStream is JetStream on a connection of connectOnce, which the caller closes.
+func askJetStream(cmd *cobra.Command, o *natsconn.Options) (js jetstream.JetStream, closeConn func(), err error) {
+	conn, err := connectOnce(cmd, o)
+	if err != nil {
+		return nil, nil, err
+	}
+	if js, err = jetstream.New(conn); err != nil {
+		conn.Close()
+		return nil, nil, unusable(fmt.Errorf("use JetStream: %w", err))
+	}
+	return js, conn.Close, nil
 }
 
 // printPlan writes the plan like a diff and returns the command's exit code as an error.

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -52,6 +54,7 @@ func runCommand() *cobra.Command {
 			return err
 		}
 		s.reload.hangup = true
+		signal.Ignore(syscall.SIGHUP) // until somebody listens: it ends no relay that waits for NATS
 		s.reload.load = func() (*routes.Config, error) { return routes.Load([]string{routesPath}, o) }
 		if watch {
 			s.reload.watch = routesPath

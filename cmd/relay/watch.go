@@ -141,12 +141,13 @@ func (r *reloader) folder() string {
 	return filepath.Dir(r.watch)
 }
 
-// concerns says whether an event may have changed what the routes are.
+// concerns says whether an event may have changed what the routes are: one of the
+// file, of the link that a ConfigMap swaps, or of any file of a watched folder.
 func (r *reloader) concerns(event fsnotify.Event) bool {
 	name := filepath.Base(event.Name)
 	ext := filepath.Ext(name)
-	return event.Op != fsnotify.Chmod &&
-		(name == filepath.Base(r.watch) || name == "..data" || ext == ".yaml" || ext == ".yml")
+	inFolder := r.folder() == r.watch && (ext == ".yaml" || ext == ".yml")
+	return event.Op != fsnotify.Chmod && (name == filepath.Base(r.watch) || name == "..data" || inFolder)
 }
 
 // reload reads the file and applies it, and says what came of it.

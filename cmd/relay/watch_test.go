@@ -65,6 +65,23 @@ func TestWatch(t *testing.T) {
 	testkit.Eventually(t, func() bool { return metricIs(t, admin, "relay_config_last_reload_successful 1") }, "the mended file to be in force")
 	h.publish(9, 3)
 	a.Wait(t, 6)
+
+	rewrite(t, file, strings.Replace(ordersTo(a.URL), "name: billing", "name: other", 1))
+	testkit.Eventually(t, func() bool {
+		_, list := get(t, admin+"/api/v1/routes")
+		return strings.Contains(string(list), "orphan") && strings.Contains(string(list), "relay-billing")
+	}, "the consumer of the route that has gone to be shown")
+}
+
+// SIGHUP asks for a reload; it ends no relay, not even one that still waits for NATS.
+func TestHangupWhileWaitingForNATS(t *testing.T) {
+	h := newHouse(t)
+	h.nats.Stop()
+	p := h.run(writeRoutes(t, ordersRoute, "http://127.0.0.1:1"))
+	testkit.Eventually(t, func() bool { return strings.Contains(p.stderr.String(), "waiting for NATS") }, "relay to wait")
+	p.signal(syscall.SIGHUP)
+	h.nats.Start(t)
+	p.admin()
 }
 
 // Without --watch a change waits until somebody asks: by SIGHUP or over the API. A new
