@@ -39,6 +39,7 @@ type reloader struct {
 	log   *slog.Logger
 	good  prometheus.Gauge
 	asks  chan chan<- error
+	whole bool // a folder of routes is watched, not one file
 
 	mu     sync.Mutex
 	status admin.ConfigStatus
@@ -127,27 +128,29 @@ func (r *reloader) watchFolder() (*fsnotify.Watcher, error) {
 	if r.watch == "" {
 		return watcher, nil
 	}
-	if err := watcher.Add(r.folder()); err != nil {
+	folder := filepath.Dir(r.watch)
+	if info, err := os.Stat(r.watch); err == nil && info.IsDir() {
+		folder, r.whole = r.watch, true
+	}
+	if err := watcher.Add(folder); err != nil {
 		_ = watcher.Close()
-		return nil, fmt.Errorf("watch folder %s: %w", r.folder(), err)
+		return nil, fmt.Errorf("watch folder %s: %w", folder, err)
 	}
 	return watcher, nil
 }
 
-func (r *reloader) folder() string {
-	if info, err := os.Stat(r.watch); err == nil && info.IsDir() {
-		return r.watch
-	}
-	return filepath.Dir(r.watch)
-}
-
 // concerns says whether an event may have changed what the routes are: one of the
-// file, of the link that a ConfigMap swaps, or of any file of a watched folder.
+// file, of the link that a ConfigMap swaps, or of any file of a folder of routes.
 func (r *reloader) concerns(event fsnotify.Event) bool {
-	name := filepath.Base(event.Name)
-	ext := filepath.Ext(name)
-	inFolder := r.folder() == r.watch && (ext == ".yaml" || ext == ".yml")
-	return event.Op != fsnotify.Chmod && (name == filepath.Base(r.watch) || name == "..data" || inFolder)
+	if event.Op == fsnotify.Chmod {
+		return false
+	}
+	switch name := filepath.Base(event.Name); filepath.Ext(name) {
+	case ".yaml", ".yml":
+		return r.whole || name == filepath.Base(r.watch)
+	default:
+		return name == filepath.Base(r.watch) || name == "..data"
+	}
 }
 
 // reload reads the file and applies it, and says what came of it.
