@@ -86,6 +86,10 @@ func TestPushConsumerThroughTrouble(t *testing.T) {
 		h.publish("orders.created", fmt.Sprint(i))
 	}
 	testkit.Eventually(t, func() bool { return d.Status()[0].State == dispatcher.StateBreakerOpen }, "the breaker to open")
+	testkit.Eventually(t, func() bool {
+		c, err := h.js.PushConsumer(t.Context(), "ORDERS", "relay-billing")
+		return err == nil && !c.CachedInfo().PushBound
+	}, "nobody to listen while the breaker is open")
 	r.Answer(testkit.Status(http.StatusNoContent))
 	h.awaitPushed()
 	if dead := h.deadLetters("RELAY_DLQ"); len(dead) > 0 {
