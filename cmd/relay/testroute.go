@@ -82,16 +82,18 @@ func namedRoute(c *routes.Config, name string) (routes.Route, error) {
 
 // exampleSubject is a subject that the route takes.
 func exampleSubject(r routes.Route) string {
-	if len(r.FilterSubjects) == 0 {
-		return "test"
-	}
 	return strings.NewReplacer("*", "test", ">", "test").Replace(r.FilterSubjects[0])
+}
+
+// takes says whether one of the route's filter subjects matches the subject.
+func takes(r routes.Route, subject string) bool {
+	return slices.ContainsFunc(r.FilterSubjects, func(filter string) bool { return routes.Matches(filter, subject) })
 }
 
 // tryRoute sends the message once and writes down what went out, what came back and
 // what it means.
 func tryRoute(ctx context.Context, w io.Writer, r routes.Route, m webhook.Message) error {
-	if taken := func(filter string) bool { return routes.Matches(filter, m.Subject) }; len(r.FilterSubjects) > 0 && !slices.ContainsFunc(r.FilterSubjects, taken) {
+	if !takes(r, m.Subject) {
 		fmt.Fprintf(w, "the route would not get this message: none of its filter_subjects (%s) matches %s\n\n",
 			strings.Join(r.FilterSubjects, ", "), m.Subject)
 	}
