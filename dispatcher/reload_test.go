@@ -107,19 +107,28 @@ func TestReloadLetsDeliveriesEnd(t *testing.T) {
 	})
 	yaml := `
 streams: [{ name: ORDERS, subjects: [orders.>] }]
-routes: [{ name: billing, stream: ORDERS, filter_subjects: [orders.>], concurrency: 1, webhook: { url: "%s/%s" } }]
+routes: [{ name: billing, stream: ORDERS, filter_subjects: [orders.>], concurrency: 2, webhook: { url: "%s/%s" } }]
 `
 	d := h.start(config(t, yaml, r.URL, "old"))
 	testkit.Eventually(t, func() bool { return d.state("billing") == dispatcher.StateRunning }, "the route to run")
 	h.publish("orders.created", "1")
 	<-entered
-	h.publish("orders.created", "2")
+	waiting := func() int {
+		c, err := h.js.Consumer(t.Context(), "ORDERS", "relay-billing")
+		if err != nil {
+			return -1
+		}
+		return c.CachedInfo().NumWaiting
+	}
+	testkit.Eventually(t, func() bool { return waiting() > 0 }, "the route to ask for more")
 	applied := make(chan error, 1)
 	go func() { applied <- d.Apply(t.Context(), config(t, yaml, r.URL, "new")) }()
+	testkit.Eventually(t, func() bool { return waiting() == 0 }, "the route to take nothing new")
+	h.publish("orders.created", "2")
 	select {
 	case err := <-applied:
 		t.Fatalf("applied (%v) while a delivery by the old settings is under way", err)
-	case <-time.After(100 * time.Millisecond):
+	default:
 	}
 	close(release)
 	if err := <-applied; err != nil {
