@@ -140,6 +140,11 @@ func (s *Server) Handler() http.Handler {
 		r.Use(s.need(operator))
 		s.routeOperator(r)
 	})
+	r.Group(func(r chi.Router) {
+		r.Use(s.need(editor))
+		r.Get("/dead-letters/{id}/edit", s.page(s.editPage))
+		r.Post("/dead-letters/{id}/edit", s.pageUpTo(maxEditBytes, s.editPage))
+	})
 	return r
 }
 
@@ -169,8 +174,8 @@ func (s *Server) routeViewer(r chi.Router) {
 	r.Get("/api/v1/replays/{id}", s.api(s.getReplay))
 }
 
-// routeOperator routes what changes something, and the forms that lead there. An edited
-// replay needs the role editor besides.
+// routeOperator routes what changes something, and the forms that lead there. The API's
+// replay asks for an editor itself when it is an edited one.
 func (s *Server) routeOperator(r chi.Router) {
 	r.Post("/routes/{name}/pause", s.page(s.pausePage))
 	r.Post("/routes/{name}/resume", s.page(s.resumePage))

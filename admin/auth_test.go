@@ -85,6 +85,7 @@ func basic(name, password string) http.Header {
 // TestEveryRouteAsksWho walks all routes: without credentials, below the role and with it.
 func TestEveryRouteAsksWho(t *testing.T) {
 	needs := map[string]string{
+		"GET /dead-letters/{id}/edit": "edda", "POST /dead-letters/{id}/edit": "edda",
 		"GET /healthz": "", "GET /readyz": "", "GET /assets/{name}": "", "GET /login": "", "POST /login": "",
 		"GET /health": "vera", "GET /metrics": "vera", "POST /logout": "vera",
 		"GET /": "vera", "GET /routes/{name}": "vera", "GET /dead-letters": "vera", "GET /dead-letters/{id}": "vera",
@@ -132,9 +133,9 @@ func TestEveryRouteAsksWho(t *testing.T) {
 				t.Errorf("%s, wrong credentials: got %d", route, got.status)
 			}
 		}
-		if least == "otto" {
-			if got := s.do(method, path, "", bearer("vera")); got.status != http.StatusForbidden {
-				t.Errorf("%s, viewer: got %d, want 403", route, got.status)
+		for _, below := range map[string][]string{"otto": {"vera"}, "edda": {"vera", "otto"}}[least] {
+			if got := s.do(method, path, "", bearer(below)); got.status != http.StatusForbidden {
+				t.Errorf("%s, %s: got %d, want 403", route, below, got.status)
 			}
 		}
 		if got := s.do(method, path, "", bearer(least)); got.status == http.StatusUnauthorized || got.status == http.StatusForbidden ||

@@ -199,6 +199,44 @@ func TestOperatorInTheBrowser(t *testing.T) {
 	w.says("Running")
 }
 
+// TestEditorInTheBrowser logs in, edits, sends and logs out.
+func TestEditorInTheBrowser(t *testing.T) {
+	dir := os.Getenv("RELAY_SCREENSHOTS")
+	if dir == "" {
+		dir = t.TempDir()
+	}
+	s := guarded(t, staff(t), nil)
+	id := s.add(dead(0, nil))[0]
+	w := open(t, s.url)
+	w.do(chromedp.EmulateViewport(360, 800))
+	w.visit("/dead-letters/" + id + "/edit")
+	w.says("Log in")
+	w.shoot(filepath.Join(dir, "login-360.png"))
+	w.do(chromedp.SetValue(`input[name=name]`, "edda"), chromedp.SetValue(`input[name=password]`, "edda-secret"))
+	w.click(`.login button`)
+	w.says("Edit and replay", "edda", "Log out")
+	w.fits("edit", 360)
+	w.do(chromedp.SetValue(`textarea[name=payload]`, "{\n  \"order\": 9007199254740993,\n  \"total\": 13\n}"))
+	show := `.edit > .actions:last-child button`
+	w.click(show)
+	w.click(show) // it only ever shows
+	if got := s.state(id); got != dlqstore.Dead {
+		t.Fatalf("before it is sent: %s", got)
+	}
+	w.says("The difference", `"total": 13`, `"total": 12.50`)
+	w.fits("edit, difference", 360)
+	w.shoot(filepath.Join(dir, "edit-difference-360.png"))
+	w.do(chromedp.EmulateViewport(1280, 800))
+	w.shoot(filepath.Join(dir, "edit-difference-1280.png"))
+	w.click(`.edit > .actions button.primary`)
+	w.says("This copy is on its way", "Replaying")
+	if got := s.state(id); got != dlqstore.Discarded {
+		t.Errorf("the original is %s", got)
+	}
+	w.click(`form[action="/logout"] button`)
+	w.says("Log in")
+}
+
 // TestLooks draws every page in light and dark, wide and narrow, into the folder
 // that RELAY_SCREENSHOTS names, and checks that nothing is wider than the window.
 func TestLooks(t *testing.T) {
@@ -232,6 +270,7 @@ func TestLooks(t *testing.T) {
 		{"notice", "/dead-letters?done=replaying&about=" + ids[12]},
 		{"route", "/routes/orders-to-billing"},
 		{"route-breaker", "/routes/orders-to-search"},
+		{"edit", "/dead-letters/" + ids[0] + "/edit"},
 		{"replays", "/replays"},
 		{"replays-new", "/replays/new?route=orders-to-billing"},
 		{"not-found", "/nothing"},

@@ -205,8 +205,8 @@ func ownPath(path string) string {
 // parseForm reads the form of an action.
 func parseForm(r *http.Request) error {
 	err := r.ParseForm()
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return bodyProblem(err, maxBodyBytes)
+	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return bodyProblem(err, tooLarge.Limit)
 	}
 	if err != nil {
 		return invalid("invalid_body", "the form cannot be read: %v", err)

@@ -25,6 +25,7 @@ type deadLetterView struct {
 	Response         string
 	ResponseNote     string
 	CanReplay        bool
+	CanEdit          bool
 	CanRestore       bool
 	Replaying        bool
 	Path             string
@@ -76,7 +77,8 @@ func (s *Server) deadLetterPage(w http.ResponseWriter, r *http.Request) error {
 	view.CanReplay = view.MayOperate && d.State == dlqstore.Dead
 	view.CanRestore = view.MayOperate && d.State == dlqstore.Discarded
 	view.Response, view.ResponseNote = responseView(d.Response)
-	if view.Notice = noticeOf(r.URL.Query()); view.Notice != nil {
+	view.CanEdit = view.CanReplay && callerOf(r).role >= editor
+	if view.Notice = noticeOf(r.URL.Query()); view.Notice != nil && view.Notice.LinkText == d.ID {
 		view.Notice.Link = "" // this is the page
 	}
 	return render(w, s.pages.deadLetter, http.StatusOK, view)

@@ -15,7 +15,7 @@ import (
 
 // pages are the templates, parsed once: each page's file together with the layout.
 type pages struct {
-	overview, deadLetters, deadLetter, route, replays, newReplays, login, problem *template.Template
+	overview, deadLetters, deadLetter, edit, route, replays, newReplays, login, problem *template.Template
 }
 
 func newPages(a *assets) (*pages, error) {
@@ -34,6 +34,7 @@ func newPages(a *assets) (*pages, error) {
 		deadLetters: parse("dead_letters.html"),
 		deadLetter:  parse("dead_letter.html"),
 		route:       parse("route.html"),
+		edit:        parse("edit.html"),
 		replays:     parse("replays.html"),
 		newReplays:  parse("new_replays.html"),
 		login:       parse("login.html"),
@@ -72,8 +73,13 @@ func (s *Server) frame(r *http.Request, title, section string) frame {
 
 // page makes a handler of a function that answers with a page or returns an error.
 func (s *Server) page(h func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
+	return s.pageUpTo(maxBodyBytes, h)
+}
+
+// pageUpTo is page for forms of up to that many bytes.
+func (s *Server) pageUpTo(limit int64, h func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		r.Body = http.MaxBytesReader(w, r.Body, maxBodyBytes)
+		r.Body = http.MaxBytesReader(w, r.Body, limit)
 		err := checkForm(r)
 		if err == nil {
 			err = h(w, r)
@@ -200,6 +206,8 @@ func noticeOf(q url.Values) *notice {
 		n.Text = "Discarded. It can be restored."
 	case "restored":
 		n.Text = "Restored. It is open again."
+	case "edited":
+		n.Text = "This copy is on its way. The original is discarded:"
 	default:
 		return nil
 	}

@@ -1,0 +1,156 @@
+package admin
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"reflect"
+	"slices"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+
+	"relay/dlqstore"
+)
+
+// maxEditBytes bounds the form: what a page shows of a payload, with every byte escaped.
+const maxEditBytes = 3*maxShownBytes + 64<<10
+
+type editView struct {
+	frame
+	ID, Path         string
+	Subject, Route   string
+	Payload, Headers string // as typed
+	IsJSON           bool
+	Cannot           string // why it cannot be edited here
+	Wrong            string // what is wrong with what was typed
+	Diff             []diffLine
+	Seen             string // of what the difference is shown; only that is sent
+}
+
+// editPage shows the form with what the message holds; POST checks what was typed,
+// shows the difference, and sends what was seen.
+func (s *Server) editPage(w http.ResponseWriter, r *http.Request) error {
+	d, err := s.deadLetter(r)
+	if err != nil {
+		return err
+	}
+	view := editView{
+		frame: s.frame(r, "Edit and replay", "dead-letters"), ID: d.ID, Path: deadLetterPath(d.ID),
+		Subject: visible(d.OriginalSubject), Route: visible(d.Route), Cannot: cannotEdit(d), IsJSON: isJSON(d.Payload),
+	}
+	if view.Cannot == "" && r.Method != http.MethodPost && d.State != dlqstore.Dead { // of two who edit, the second keeps what they typed
+		view.Cannot = "It is " + string(d.State) + "; only what is dead can be replayed."
+	}
+	if view.Cannot != "" {
+		return render(w, s.pages.edit, http.StatusConflict, view)
+	}
+	if r.Method != http.MethodPost {
+		view.Payload, view.Headers = editText(d.Payload), headerText(d.Headers)
+		return render(w, s.pages.edit, http.StatusOK, view)
+	}
+	if err := parseForm(r); err != nil {
+		return err
+	}
+	// A browser sends each line's end as two characters.
+	view.Payload = strings.ReplaceAll(r.PostForm.Get("payload"), "\r\n", "\n")
+	view.Headers = strings.ReplaceAll(r.PostForm.Get("headers"), "\r\n", "\n")
+	edit, err := checkEdit(d, view.Payload, view.Headers)
+	if err == nil {
+		sum := sha256.Sum256([]byte(view.Payload + "\x00" + view.Headers))
+		view.Seen = hex.EncodeToString(sum[:])
+		if r.PostForm.Get("seen") == view.Seen {
+			var replay dlqstore.Replay
+			if replay, err = s.replay(r.Context(), d.ID, edit, actor(r)); err == nil {
+				u := deadLetterPath(replay.ID) + "?" + url.Values{noticeParam: {"edited"}, aboutParam: {d.ID}}.Encode()
+				http.Redirect(w, r, u, http.StatusSeeOther)
+				return nil
+			}
+		}
+	}
+	status := http.StatusOK
+	if err != nil {
+		p := s.problemOf(err)
+		status, view.Wrong, view.Seen = p.status, sentence(p.message), ""
+	} else {
+		view.Diff = append(diff(headerText(d.Headers), headerText(edit.Headers)), diff(editText(d.Payload), editText(edit.Payload))...)
+	}
+	return render(w, s.pages.edit, status, view)
+}
+
+// cannotEdit says why a form cannot hold a dead letter. Empty: it can.
+func cannotEdit(d dlqstore.DeadLetter) string {
+	text := string(d.Payload) + headerText(d.Headers)
+	switch {
+	case len(text) > maxShownBytes:
+		return "It is too large for a form. The API takes edited replays of any size."
+	case !plain(text, "\n\t"):
+		return "It holds bytes that a form would not keep. The API takes edited replays of any bytes."
+	}
+	return ""
+}
+
+// editText is a payload as it is edited: JSON indented, its digits kept.
+func editText(payload []byte) string {
+	if pretty, ok := prettyJSON(payload); ok {
+		return pretty
+	}
+	return string(payload)
+}
+
+// headerText is a header a line, in the order of their names.
+func headerText(headers map[string][]string) string {
+	var lines []string
+	for name, values := range headers {
+		for _, v := range values {
+			lines = append(lines, name+": "+v)
+		}
+	}
+	slices.SortStableFunc(lines, strings.Compare)
+	return strings.Join(lines, "\n")
+}
+
+// checkEdit reads what was typed. What was JSON has to stay JSON.
+func checkEdit(d dlqstore.DeadLetter, payload, headers string) (*dlqstore.Edit, error) {
+	edit := &dlqstore.Edit{Payload: []byte(payload), Headers: map[string][]string{}}
+	if isJSON(d.Payload) {
+		var v json.RawMessage
+		if err := json.Unmarshal(edit.Payload, &v); err != nil {
+			return nil, invalid("invalid_body", "the payload was JSON and is none now: %s", jsonMistake(payload, err))
+		}
+		if editText(d.Payload) == payload {
+			edit.Payload = d.Payload // untouched: byte for byte
+		}
+	}
+	for i, line := range strings.Split(headers, "\n") {
+		if strings.TrimSpace(line) == "" {
+			continue
+		}
+		name, value, ok := strings.Cut(line, ":")
+		value = strings.TrimSpace(value)
+		if !ok || !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
+			return nil, invalid("invalid_body", "line %d of the headers: Name: value wanted, got %q", i+1, visible(line))
+		}
+		edit.Headers[name] = append(edit.Headers[name], value)
+	}
+	if bytes.Equal(edit.Payload, d.Payload) && (len(edit.Headers)+len(d.Headers) == 0 || reflect.DeepEqual(edit.Headers, d.Headers)) {
+		return nil, invalid("invalid_body", "nothing is changed; a plain replay sends it as it is, under its own id")
+	}
+	return edit, nil
+}
+
+// jsonMistake says where JSON goes wrong.
+func jsonMistake(text string, err error) string {
+	syntax, ok := errors.AsType[*json.SyntaxError](err)
+	if !ok {
+		return err.Error()
+	}
+	before := text[:min(int(syntax.Offset), len(text))]
+	line := strings.Count(before, "\n") + 1
+	return fmt.Sprintf("line %d, character %d: %s", line, len([]rune(before))-len([]rune(before[:strings.LastIndex(before, "\n")+1])), syntax.Error())
+}
