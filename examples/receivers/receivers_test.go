@@ -43,19 +43,22 @@ func TestReceivers(t *testing.T) {
 		"express": start(t, node, "node", "express.js"),
 		"python":  start(t, ".", "python3", "python/receiver.py"),
 	}
+	picky := testkit.NewReceiver(t, testkit.Status(http.StatusUnprocessableEntity))
 	var routes strings.Builder
-	routes.WriteString("version: 1\nstreams: [{ name: ORDERS, subjects: [orders.>] }]\nroutes:\n")
+	routes.WriteString("version: 1\nstreams: [{ name: ORDERS, subjects: [orders.>, invoices.>] }]\nroutes:\n")
+	fmt.Fprintf(&routes, "  - { name: picky, stream: ORDERS, filter_subjects: [invoices.>], webhook: { url: %q } }\n", picky.URL)
 	for name, r := range receivers {
 		fmt.Fprintf(&routes, "  - { name: %s, stream: ORDERS, filter_subjects: [orders.>], webhook: { url: %q, signing: { secrets: [ { env: RELAY_SECRET } ] } } }\n", name, r.url(t))
 	}
-	deliver(t, filepath.Join(bin, "relay"), routes.String(), receivers)
+	js := deliver(t, filepath.Join(bin, "relay"), routes.String(), receivers)
+	checkDeadLetters(t, js, node)
 	for name, r := range receivers {
 		t.Run(name, func(t *testing.T) { r.check(t, secret) })
 	}
 }
 
 // deliver publishes the messages and lets relay bring them to every receiver.
-func deliver(t *testing.T, relay, routes string, receivers map[string]*program) {
+func deliver(t *testing.T, relay, routes string, receivers map[string]*program) jetstream.JetStream {
 	file := filepath.Join(t.TempDir(), "routes.yaml")
 	if err := os.WriteFile(file, []byte(routes), 0o600); err != nil {
 		t.Fatal(err)
@@ -76,6 +79,19 @@ func deliver(t *testing.T, relay, routes string, receivers map[string]*program) 
 		if r.count("refused") != 0 {
 			t.Errorf("receiver %s refused what relay signed:\n%s", name, r)
 		}
+	}
+	t.Setenv("NATS_URL", server.URL)
+	return js
+}
+
+// checkDeadLetters lets the NATS client for Node publish a message that its receiver
+// refuses, and find it among the dead letters.
+func checkDeadLetters(t *testing.T, js jetstream.JetStream, node string) {
+	testkit.Eventually(t, func() bool { _, err := js.Stream(t.Context(), "RELAY_DLQ"); return err == nil }, "the stream of dead letters")
+	p := start(t, node, "node", "deadletters.js", "invoices.created", `{"total":-1}`)
+	testkit.Eventually(t, func() bool { return p.count(`dead picky invoices.created rejected 422 {"total":-1}`+"\n") == 1 }, "the message among the dead letters")
+	if want := fmt.Sprintf("published invoices.created as number %d of ORDERS\n", messages+1); p.count(want) != 1 {
+		t.Errorf("no line %q:\n%s", want, p)
 	}
 }
 
