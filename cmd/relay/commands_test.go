@@ -209,7 +209,7 @@ func TestDev(t *testing.T) {
 	data := t.TempDir()
 	p := relay(t, "dev", "--data", data, "--nats-port", "-1", "--admin", "127.0.0.1:0", "--every", "0")
 	admin := p.admin()
-	for _, want := range []string{"NOT for production", admin, "nats://127.0.0.1:", data, filepath.Join(data, "routes.yaml"), "send github.push", "/dead-letters"} {
+	for _, want := range []string{"NOT for production", admin, "nats://127.0.0.1:", data, filepath.Join(data, "routes.yaml"), "send --sample github.push", "/dead-letters"} {
 		if !strings.Contains(p.stdout.String(), want) {
 			t.Errorf("the banner does not say %q:\n%s", want, p.stdout)
 		}

@@ -162,7 +162,7 @@ func banner(w io.Writer, r running, data, file string, temporary bool) {
   data         %s%s
   routes file  %s
 
-  try next     %s send github.push --nats %s
+  try next     %s send --sample github.push --nats %s
                open %s/dead-letters and replay one
 
 `, r.adminURL, r.natsURL, data, kept, file, self, r.natsURL, r.adminURL)
