@@ -445,3 +445,12 @@ func TestLoadAuth(t *testing.T) {
 		})
 	}
 }
+
+func TestAnyHostNameOnceItAsks(t *testing.T) {
+	s := guarded(t, staff(t), nil)
+	header := bearer("vera")
+	header.Set("Host", "relay.example.com")
+	if got := s.do("GET", "/api/v1/routes", "", header); got.status != http.StatusOK {
+		t.Errorf("got %d", got.status)
+	}
+}

@@ -22,7 +22,8 @@ func dlqCommand() *cobra.Command {
 		Short: "Look at dead letters, replay, discard, restore and export them",
 		Long: "Work with the dead letters of a running relay, over its admin API.\n\n" +
 			"Without ids, list, replay, discard, restore and export take the filters of the API; what would change something\n" +
-			"asks first, with the count, unless --yes is given.",
+			"asks first, with the count, unless --yes is given. A relay that asks who you are takes the bearer token in\n" +
+			adminToken + ".",
 	}
 	cmd.PersistentFlags().StringVar(&o.admin, "admin", "127.0.0.1:8080", "admin address or URL of relay [RELAY_ADMIN_ADDR]")
 	cmd.PersistentFlags().StringVarP(&o.output, "output", "o", "table", "table or json")

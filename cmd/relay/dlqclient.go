@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -46,9 +47,14 @@ type letter struct {
 
 // adminClient asks the admin API of a running relay.
 type adminClient struct {
-	base string // without a slash at its end
-	http *http.Client
+	base  string // without a slash at its end
+	token string // empty: relay asks nobody
+	http  *http.Client
 }
+
+// adminToken is the variable with the client's bearer token: a flag would show it to
+// everybody who lists the processes.
+const adminToken = "RELAY_ADMIN_TOKEN" //nolint:gosec // the name of it
 
 // newAdminClient takes an address, as relay run does, or a URL.
 func newAdminClient(admin string) (*adminClient, error) {
@@ -60,7 +66,7 @@ func newAdminClient(admin string) (*adminClient, error) {
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, unusable(fmt.Errorf("--admin %q: an address as in 127.0.0.1:8080, or an http(s) URL wanted", admin))
 	}
-	return &adminClient{base: strings.TrimSuffix(base, "/"), http: &http.Client{Timeout: time.Minute}}, nil
+	return &adminClient{base: strings.TrimSuffix(base, "/"), token: os.Getenv(adminToken), http: &http.Client{Timeout: time.Minute}}, nil
 }
 
 func (c *adminClient) get(ctx context.Context, path string, query url.Values, out any) error {
@@ -94,6 +100,9 @@ func (c *adminClient) do(ctx context.Context, method, path string, body []byte, 
 		return unusable(err)
 	}
 	req.Header.Set("Content-Type", "application/json")
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return unusable(fmt.Errorf("ask relay at %s (is it running? see --admin): %w", c.base, err))
