@@ -106,6 +106,9 @@ func (r *route) attempt(ctx, work context.Context, d *delivery) Outcome {
 			random: rand.Float64(), //nolint:gosec // jitter needs no secrecy
 		}, r.cfg)
 		r.metrics.attempt(d.answer, out)
+		if cutOff(d.answer) {
+			<-r.quiet // else it would come straight back here
+		}
 		d.sent = !heldBack(d.answer)
 		if !d.sent { // no request was made, so none is recorded
 			switch {
@@ -128,10 +131,12 @@ func (r *route) attempt(ctx, work context.Context, d *delivery) Outcome {
 }
 
 // heldBack says whether an obstacle on relay's own side kept the attempt from being
-// made at all. One that relay cut off by stopping may have reached the receiver.
-func heldBack(a webhook.Answer) bool {
-	return a.Err != nil && a.Err.OurSide() && a.Err.Class != webhook.ClassCanceled
-}
+// made at all.
+func heldBack(a webhook.Answer) bool { return a.Err != nil && a.Err.OurSide() && !cutOff(a) }
+
+// cutOff says whether relay's own stop ended the attempt. It may have reached the
+// receiver.
+func cutOff(a webhook.Answer) bool { return a.Err != nil && a.Err.Class == webhook.ClassCanceled }
 
 // record publishes the attempt's event: of every failed attempt, and of the attempt
 // that ends a replay, which is how the table learns of it.

@@ -38,6 +38,9 @@ const (
 	// briefly replaces expires for a request that holds bytes of the budget's common
 	// rest: they must not lie at the server when nothing comes.
 	briefly = 2 * time.Second
+	// quiet is for how long nothing has to come before a stop takes it that nothing is
+	// on its way.
+	quiet = 200 * time.Millisecond
 	// maxBatch bounds one request; above 128 nothing is gained (measured).
 	maxBatch = 128
 )
@@ -73,6 +76,7 @@ type Puller struct {
 	limit    int
 	inHand   int // handled, not released
 	asked    int // asked for, not come
+	stopping bool
 	inbox    string
 	lastSeen time.Time // last sign of life, or the moment that one began to be due
 	bytes    bytesHeld
@@ -138,6 +142,9 @@ func (p *Puller) Run(ctx context.Context) error {
 
 	p.begin(inbox)
 	err = p.watch(ctx, broken, connected)
+	if err == nil {
+		p.settleDown()
+	}
 	p.finish()
 	unsubscribe() // requests at the server end with it
 	return err
@@ -166,10 +173,30 @@ func (p *Puller) watch(ctx context.Context, broken <-chan error, connected <-cha
 	}
 }
 
+// settleDown asks for nothing more and waits for what was asked for, as long as it
+// keeps coming. The server looks for the subscription when it takes a message for a
+// request, and again when it sends it: a message between the two would be lost to the
+// end of the subscription, until its AckWait has passed.
+func (p *Puller) settleDown() {
+	p.mu.Lock()
+	p.stopping, p.lastSeen = true, time.Now()
+	p.mu.Unlock()
+	tick := time.NewTicker(quiet / 20)
+	defer tick.Stop()
+	for end := time.Now().Add(10 * quiet); time.Now().Before(end); <-tick.C {
+		p.mu.Lock()
+		settled := p.asked == 0 || time.Since(p.lastSeen) > quiet
+		p.mu.Unlock()
+		if settled {
+			return
+		}
+	}
+}
+
 func (p *Puller) begin(inbox string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.inbox, p.asked = inbox, 0
+	p.inbox, p.asked, p.stopping = inbox, 0, false
 	p.bytesBegin()
 	p.ask()
 }
@@ -200,7 +227,7 @@ type request struct {
 // ones every place at once. The lock is held.
 func (p *Puller) ask() {
 	free := p.limit - p.inHand - p.asked
-	if p.inbox == "" || free <= 0 || (p.asked > 0 && free < p.limit/4) {
+	if p.inbox == "" || p.stopping || free <= 0 || (p.asked > 0 && free < p.limit/4) {
 		p.bytesUnwanted()
 		return
 	}
