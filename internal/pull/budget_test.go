@@ -210,6 +210,9 @@ func TestBudgetOfIdlePullers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var idle sync.WaitGroup
+	t.Cleanup(func() { cancel(); idle.Wait() })
 	for i := range 300 {
 		name := fmt.Sprint("idle", i)
 		if _, err := js.CreateConsumer(t.Context(), stream, jetstream.ConsumerConfig{
@@ -218,10 +221,7 @@ func TestBudgetOfIdlePullers(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := pull.New(pull.Options{Conn: nc, Stream: stream, Consumer: name, Limit: 64, Handle: func(*nats.Msg) {}, Budget: b})
-		ctx, cancel := context.WithCancel(context.Background())
-		ended := make(chan error, 1)
-		go func() { ended <- p.Run(ctx) }()
-		t.Cleanup(func() { cancel(); <-ended })
+		idle.Go(func() { _ = p.Run(ctx) })
 	}
 	fill(t, js, times(4, 1<<20-100)...)
 	var h hold
