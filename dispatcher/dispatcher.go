@@ -128,7 +128,7 @@ func New(o Options) (*Dispatcher, error) {
 	}
 	s := &shared{
 		conn: o.Conn, overflow: o.Overflow, instance: o.Instance, log: o.Logger, metrics: m, budget: budget,
-		webhook:       webhook.Options{Version: o.Version, LookupEnv: o.LookupEnv},
+		webhook:       webhook.Options{Version: o.Version, LookupEnv: o.LookupEnv, Logger: o.Logger},
 		allowRecreate: o.AllowRecreate,
 	}
 	s.current.Store(o.Config)

@@ -53,7 +53,7 @@ func TestBadInput(t *testing.T) {
 		"missing routes file":   {append(base, "--database", sqlite, "--routes", "/nowhere.yaml"), 2, []string{"/nowhere.yaml"}},
 		"invalid routes file":   {append(base, "--database", sqlite, "--routes", bad), 1, []string{"routes.yaml:4", "steam", "stream"}},
 		"no database":           {append(base, "--routes", good), 2, []string{"--database", "--embedded"}},
-		"wrong database":        {append(base, "--routes", good, "--nats", server.URL, "--database", "mysql://user:hunter2@db/x"), 2, []string{"postgres://", "sqlite:"}},
+		"wrong database":        {append(base, "--routes", good, "--nats", "nats://127.0.0.1:1", "--database", "mysql://user:hunter2@db/x"), 2, []string{"postgres://", "sqlite:"}},
 		"wrong NATS scheme":     {append(base, "--routes", good, "--database", sqlite, "--nats", "http://user:hunter2@127.0.0.1:4222"), 2, []string{"http", "nats://"}},
 		"wrong credentials":     {append(base, "--routes", good, "--database", sqlite, "--nats", users), 2, []string{"127.0.0.1", "credentials"}},
 		"admin port in use":     {append([]string{"run"}, "--routes", good, "--database", sqlite, "--admin", taken.Addr().String()), 2, []string{taken.Addr().String(), "--admin"}},

@@ -70,6 +70,14 @@ func serve(ctx context.Context, s settings) error {
 		}
 		defer server.Shutdown()
 	}
+	// Opening contacts no database, but finds a URL that cannot be right before the wait
+	// for NATS.
+	store, err := dlqstore.Open(ctx, s.database, dlqstore.OpenOptions{Logger: s.log})
+	if err != nil {
+		return unusable(err)
+	}
+	defer store.Close()
+
 	conn, err := connect(ctx, s)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -78,12 +86,6 @@ func serve(ctx context.Context, s settings) error {
 		return unusable(err)
 	}
 	defer conn.Close()
-
-	store, err := dlqstore.Open(ctx, s.database, dlqstore.OpenOptions{Logger: s.log})
-	if err != nil {
-		return unusable(err)
-	}
-	defer store.Close()
 
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo())
