@@ -67,6 +67,9 @@ func splitLines(text string) []string {
 const (
 	neighbours = "a key stands at the indentation of its neighbours"
 	noTab      = "indentation is made of spaces, got a tab"
+
+	closedBracket = "a [ is closed by ], with commas between the items"
+	closedBrace   = "a { is closed by }, with commas between the keys; a value with { or } in it, such as ${NAME}, stands in quotes"
 )
 
 // syntaxRules say in plain words what the YAML library complains of.
@@ -78,8 +81,8 @@ func syntaxRules() [][2]string {
 		{"mapping values are not allowed in this context", neighbours},
 		{"did not find expected key", neighbours},
 		{"did not find expected '-' indicator", neighbours + ", and a list item begins with -"},
-		{"did not find expected ',' or ']'", "a [ is closed by ], with commas between the items"},
-		{"did not find expected ',' or '}'", "a { is closed by }, with commas between the keys; a value with { or } in it, such as ${NAME}, stands in quotes"},
+		{"did not find expected ',' or ']'", closedBracket},
+		{"did not find expected ',' or '}'", closedBrace},
 		{"did not find expected node content", "a value stands here"},
 		{"found unexpected end of stream", "a quote is closed by the same quote"},
 		{"could not find expected ':'", "a key is followed by a colon and a space"},
@@ -122,6 +125,13 @@ func (d *decoder) syntaxProblem(src *source, data []byte, failure error) {
 			}
 		case rule == neighbours:
 			column = firstColumn(src, line)
+		case strings.HasSuffix(reason, "node content") && line <= len(src.lines):
+			text := strings.TrimRight(src.lines[line-1], " \t")
+			if strings.HasSuffix(text, "[") {
+				rule, column = closedBracket, utf8.RuneCountInString(text)
+			} else if strings.HasSuffix(text, "{") {
+				rule, column = closedBrace, utf8.RuneCountInString(text)
+			}
 		}
 		rule = strings.ReplaceAll(rule, "%s", at)
 		d.fileProblem(src, line, column, code, "%s", rule)

@@ -25,7 +25,7 @@ func TestValidateLive(t *testing.T) {
 defaults: { stream: ORDERS, filter_subjects: [orders.>], webhook: { url: "http://127.0.0.1:9" } }
 routes: [{ name: good }]
 `)
-	if code, stdout, stderr := end(t, "validate", "--live", "--nats", s.URL, good); code != exitDone || !strings.Contains(stdout, "valid: 1 routes") {
+	if code, stdout, stderr := end(t, "validate", "--live", "--nats", s.URL, good); code != exitDone || !strings.Contains(stdout, "valid: 1 route,") {
 		t.Errorf("a good file: exit %d, %s%s", code, stdout, stderr)
 	}
 	bad := func(name, route, want string) {

@@ -59,7 +59,7 @@ func validateCommand() *cobra.Command {
 			return wrong(nil)
 		}
 		if format == "text" {
-			fmt.Fprintf(cmd.OutOrStdout(), "valid: %d routes, %d streams declared\n", len(c.Routes), len(c.Streams))
+			fmt.Fprintf(cmd.OutOrStdout(), "valid: %s, %s declared\n", counted(len(c.Routes), "route"), counted(len(c.Streams), "stream"))
 		}
 		return nil
 	}
@@ -104,4 +104,12 @@ func reportRoutes(c *routes.Config, err error, w io.Writer, format string) (*rou
 		}
 	}
 	return c, nil
+}
+
+// counted is a number of things in words: 1 route, 2 routes.
+func counted(n int, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return fmt.Sprintf("%d %s", n, thing)
 }
