@@ -44,8 +44,9 @@ func compileFilter(text string) (*filter, error) {
 	return f, nil
 }
 
-// match says whether the message is to be sent. Expressions have no loops but those
-// over the message's own lists, and the machine's memory budget bounds them.
+// match says whether the message is to be sent. An expression has no loops but those
+// over the message's own lists; the machine's memory budget bounds what it may make of
+// them, and nothing bounds its time.
 func (f *filter) match(d *delivery) (bool, error) {
 	env := filterEnv{Subject: d.Subject, Headers: make(map[string]string, len(d.Headers))}
 	for name, values := range d.Headers {
