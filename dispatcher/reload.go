@@ -7,8 +7,6 @@ import (
 	"reflect"
 	"slices"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"relay/routes"
 )
 
@@ -260,15 +258,5 @@ func (r *route) inherit(old *route) {
 	r.delivered, r.failed, r.lastError, r.lastErrorAt = old.delivered, old.failed, old.lastError, old.lastErrorAt
 	if r.cfg.Stream == old.cfg.Stream && r.cfg.Consumer.Durable == old.cfg.Consumer.Durable {
 		r.info, r.positioned, r.floor, r.streamCreated = old.info, old.positioned, old.floor, old.streamCreated
-	}
-}
-
-// forget drops the figures of a route that has gone.
-func (m *metrics) forget(route string) {
-	of := prometheus.Labels{"route": route}
-	for _, family := range []interface{ DeletePartialMatch(prometheus.Labels) int }{
-		m.attempts, m.deliveries, m.duration, m.latency, m.inFlight, m.deadLetters, m.pending, m.ackPending, m.breakerOpen,
-	} {
-		family.DeletePartialMatch(of)
 	}
 }

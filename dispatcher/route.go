@@ -80,7 +80,8 @@ func newRoute(s *shared, cfg routes.Route) (*route, error) {
 func (r *route) run(ctx, work context.Context) {
 	defer r.sender.Close()
 	defer r.gate.close()
-	var deliveries, loops sync.WaitGroup
+	deliveries := newCrew(func(d *delivery) { r.deliver(ctx, work, d) })
+	var loops sync.WaitGroup
 	for _, l := range []*lane{r.live, r.replay} {
 		l.puller = pull.New(pull.Options{
 			Conn: r.shared.conn, Stream: l.stream, Consumer: l.consumer, Budget: r.shared.budget,
@@ -93,8 +94,7 @@ func (r *route) run(ctx, work context.Context) {
 					l.puller.Release(m)
 					return
 				}
-				d := r.receive(l, m, meta)
-				deliveries.Go(func() { r.deliver(ctx, work, d) })
+				deliveries.hand(r.receive(l, m, meta))
 			},
 		})
 	}
@@ -108,7 +108,7 @@ func (r *route) run(ctx, work context.Context) {
 	loops.Wait()
 	close(r.quiet)
 	r.log.Debug("takes nothing new", "route", r.cfg.Name)
-	deliveries.Wait()
+	deliveries.end()
 	close(settled)
 	keeper.Wait()
 }
