@@ -15,6 +15,7 @@ const timeoutMargin = 5 * time.Second
 const (
 	attemptsStream = "RELAY_ATTEMPTS"
 	replayStream   = "RELAY_REPLAY"
+	ledgerStream   = "RELAY_LEDGER"
 )
 
 // place finds a value of a part to point at: the one written under the keys, or what

@@ -60,10 +60,11 @@ func (c *checker) stream(p part, s Stream, sound bool) {
 
 // route takes a route of the file.
 func (c *checker) route(p part, own *node, r Route, sound bool) {
+	again := false
 	if r.Name != "" {
 		if first := c.names[r.Name]; first != nil {
 			c.d.problem(c.place(p, "name"), codeDuplicate, "a route's name is its own, got %s again; the first is at %s", quote(r.Name), first.pos())
-			sound = false
+			again = true
 		} else {
 			c.names[r.Name] = p.n.get("name")
 		}
@@ -75,7 +76,7 @@ func (c *checker) route(p part, own *node, r Route, sound bool) {
 		sound = len(c.d.problems) == before || !hasMistake(c.d.problems[before:])
 	}
 	c.d.path = nil
-	if sound {
+	if sound && !again {
 		c.config.Routes = append(c.config.Routes, r)
 		c.sound = append(c.sound, checkedRoute{p, &r})
 	}
@@ -125,7 +126,7 @@ func (c *checker) checkDeadLetter(r checkedRoute) {
 
 // ownStream says whose a stream is, when it is not the file's to read or define.
 func (c *checker) ownStream(name string) string {
-	if name == attemptsStream || name == replayStream {
+	if name == attemptsStream || name == replayStream || name == ledgerStream {
 		return "a stream of relay itself"
 	}
 	if _, ok := c.deadLetters[name]; ok || name == c.config.DeadLetter.Stream {

@@ -221,3 +221,13 @@ func TestManyMistakesAreToldAtOnceInFileOrder(t *testing.T) {
 		t.Errorf("got lines %v, want %v: %v", lines, want, err)
 	}
 }
+
+// A route whose name is taken is looked at like any other: all mistakes come at once.
+func TestMistakesOfARouteWhoseNameIsTaken(t *testing.T) {
+	const one = "  - name: billing\n    stream: ORDERS\n    webhook: { url: \"https://billing.example.com/hooks\" }\n    filter_subjects: "
+	_, err := routes.Parse("routes.yaml", []byte("routes:\n"+one+"[orders.created]\n"+one+"[orders.paid, orders.*]\n"), routes.Options{})
+	var problems routes.Problems
+	if !errors.As(err, &problems) || len(problems) != 2 {
+		t.Fatalf("got %v, want the name and the filters", err)
+	}
+}
