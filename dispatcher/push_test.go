@@ -13,6 +13,8 @@ import (
 	"relay/routes"
 )
 
+// pushRoute has a short ack_wait: what a push consumer has on its way when relay stops
+// listening comes again after that, for its server sends without being asked.
 func pushRoute(t *testing.T, url string) *routes.Config {
 	t.Helper()
 	return config(t, `
@@ -22,7 +24,7 @@ routes:
   - name: billing
     stream: ORDERS
     filter_subjects: [orders.created]
-    consumer: { type: push, deliver_subject: deliver.billing, deliver_group: relay }
+    consumer: { type: push, deliver_subject: deliver.billing, deliver_group: relay, ack_wait: 8s }
     concurrency: 4
     webhook: { url: "%s/hook", timeout: 2s }
     circuit_breaker: { consecutive_failures: 3, open_for: 1s }
