@@ -5,6 +5,8 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -110,5 +112,38 @@ func TestProblemsTellNoSecret(t *testing.T) {
 				t.Errorf("%s: a secret is told:\n%s", file, b.String())
 			}
 		}
+	}
+}
+
+// What is told about a file is told as well when every route of it has another
+// mistake, and nothing else is: nobody should need two runs to see all.
+func TestAMistakeHidesNoOther(t *testing.T) {
+	name := regexp.MustCompile(`(?m)^  - name: *[a-z0-9-]+$`)
+	position := regexp.MustCompile(`[^ ]+\.yaml:\d+:\d+`) // the other mistake moves lines
+	told := func(problems routes.Problems) []string {
+		var all []string
+		for _, p := range problems {
+			if !strings.HasSuffix(p.Path, ": flavour") {
+				all = append(all, position.ReplaceAllString(p.Path+": "+p.Message, "PLACE"))
+			}
+		}
+		slices.Sort(all)
+		return all
+	}
+	tried := 0
+	for _, file := range badFiles(t) {
+		head, routes, found := strings.Cut(string(read(t, file)), "routes:\n")
+		worse := name.ReplaceAllString(routes, "$0\n    flavour: mild")
+		if !found || worse == routes {
+			continue
+		}
+		tried++
+		want := told(problemsOf(t, file, []byte(head+"routes:\n"+routes)))
+		if got := told(problemsOf(t, file, []byte(head+"routes:\n"+worse))); !slices.Equal(got, want) {
+			t.Errorf("%s with another mistake:\ngot  %v\nwant %v", file, got, want)
+		}
+	}
+	if tried < 150 {
+		t.Errorf("tried %d files, want most of them", tried)
 	}
 }

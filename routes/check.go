@@ -38,27 +38,27 @@ func (c *checker) item(p part, key string, i int) *node {
 	return c.place(p, key, "["+strconv.Itoa(i)+"]").items[i]
 }
 
-// checkRoute looks at what the keys of one route say together. own is the route
-// without the defaults under it.
+// checkRoute looks at what the keys of one route say together, as far as each of them
+// is right by itself. own is the route without the defaults under it.
 func (c *checker) checkRoute(p part, own *node, r *Route) {
 	c.checkTimes(p, r)
 	c.checkConsumer(p, r)
 	c.checkFilters(p, r)
 	c.checkWebhook(p, r)
 	c.checkStatus(p, r)
-	if r.Order == OrderStrict {
+	if r.Order == OrderStrict && c.d.wrong.none("concurrency") {
 		if own.get("concurrency") != nil && r.Concurrency > 1 {
 			c.d.problem(c.place(p, "concurrency"), codeConflict, "order: strict delivers one message at a time, got concurrency %d; remove one of the two", r.Concurrency)
 		}
 		r.Concurrency = 1
 	}
-	if r.Concurrency > r.Consumer.MaxAckPending {
+	if c.d.wrong.none("concurrency", "consumer.max_ack_pending") && r.Concurrency > r.Consumer.MaxAckPending {
 		c.d.problem(c.place(p, "consumer", "max_ack_pending"), codeConflict, "max_ack_pending is at least concurrency (%d), got %d", r.Concurrency, r.Consumer.MaxAckPending)
 	}
 }
 
 func (c *checker) checkTimes(p part, r *Route) {
-	if r.Webhook.Timeout+timeoutMargin >= r.Consumer.AckWait {
+	if c.d.wrong.none("webhook.timeout", "consumer.ack_wait") && r.Webhook.Timeout+timeoutMargin >= r.Consumer.AckWait {
 		keys := []string{"webhook", "timeout"}
 		if p.n.at(keys...).null() {
 			keys = []string{"consumer", "ack_wait"}
@@ -68,8 +68,11 @@ func (c *checker) checkTimes(p part, r *Route) {
 			formatDuration(timeoutMargin), formatDuration(r.Consumer.AckWait), formatDuration(r.Webhook.Timeout),
 			formatDuration(r.Webhook.Timeout+2*timeoutMargin))
 	}
-	if b := r.Retry.Backoff; r.Retry.Schedule == nil && b.Initial > b.Max {
+	if b := r.Retry.Backoff; c.d.wrong.none("retry.backoff", "retry.schedule") && r.Retry.Schedule == nil && b.Initial > b.Max {
 		c.d.problem(c.place(p, "retry", "backoff", "initial"), codeConflict, "backoff.initial is at most backoff.max, got %s and %s", formatDuration(b.Initial), formatDuration(b.Max))
+	}
+	if !c.d.wrong.none("retry") {
+		return
 	}
 	if horizon := r.Retry.Horizon(); r.Retry.MaxAge > 0 && horizon > r.Retry.MaxAge {
 		c.d.warn(c.place(p, "retry", "max_age"), codeHorizon,
@@ -82,11 +85,13 @@ func (c *checker) checkConsumer(p part, r *Route) {
 	consumer := r.Consumer
 	// goesWith records a key that stands without the other that gives it sense.
 	goesWith := func(key string, set bool, setting string, chosen bool) {
+		by, _, _ := strings.Cut(setting, ":")
 		switch {
+		case !c.d.wrong.none("consumer."+key, "consumer."+by):
 		case set && !chosen:
 			c.d.problem(c.place(p, "consumer", key), codeConflict, "%s goes with %s", key, setting)
 		case !set && chosen:
-			c.d.problem(c.place(p, "consumer", strings.SplitN(setting, ":", 2)[0]), codeConflict, "%s needs %s", setting, key)
+			c.d.problem(c.place(p, "consumer", by), codeConflict, "%s needs %s", setting, key)
 		}
 	}
 	goesWith("start_sequence", consumer.StartSequence > 0, "deliver_policy: by_start_sequence", consumer.DeliverPolicy == DeliverByStartSequence)
@@ -120,12 +125,15 @@ func (c *checker) owner(subject string, r *Route) string {
 
 func (c *checker) checkFilters(p part, r *Route) {
 	for i, filter := range r.FilterSubjects {
+		if filter == "" {
+			continue
+		}
 		if owner := c.owner(filter, r); owner != "" {
 			c.d.problem(c.item(p, "filter_subjects", i), codeReserved, "subjects of %s are not routed, got %s", owner, quote(filter))
 			continue
 		}
 		for j, other := range r.FilterSubjects[:i] {
-			if Overlap(filter, other) {
+			if other != "" && Overlap(filter, other) {
 				c.d.problem(c.item(p, "filter_subjects", i), codeOverlap, "the filters of one route match different subjects, got %s and %s at %s",
 					quote(filter), quote(other), p.n.get("filter_subjects").items[j].pos())
 				break
@@ -136,10 +144,10 @@ func (c *checker) checkFilters(p part, r *Route) {
 
 func (c *checker) checkWebhook(p part, r *Route) {
 	w := r.Webhook
-	if w.Egress.Mode == EgressStrict && isPrivate(w.URL, w.Egress.Allow) {
+	if c.d.wrong.none("webhook.url", "webhook.egress") && w.Egress.Mode == EgressStrict && isPrivate(w.URL, w.Egress.Allow) {
 		c.d.problem(c.place(p, "webhook", "url"), codeConflict, "egress: strict allows public addresses only; name the network in webhook.egress.allow, or write egress: internal")
 	}
-	if (w.TLS.CertFile == "") != (w.TLS.KeyFile == "") {
+	if c.d.wrong.none("webhook.tls") && (w.TLS.CertFile == "") != (w.TLS.KeyFile == "") {
 		c.d.problem(c.place(p, "webhook", "tls"), codeConflict, "cert_file and key_file go together")
 	}
 	if w.CloudEvents == CloudEventsBinary {

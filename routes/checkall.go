@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 )
 
 // checker looks at what parts say together, once each of them is read.
@@ -16,17 +17,19 @@ type checker struct {
 	names       map[string]*node // of routes
 	durables    map[string]*node // of consumers, by stream and name
 	deadLetters map[string]deadLetterUse
-	sound       []checkedRoute // those without a mistake of their own
+	routes      []checkedRoute
 }
 
 type checkedStream struct {
 	part
 	Stream
+	wrong mistakes
 }
 
 type checkedRoute struct {
 	part
 	*Route
+	wrong mistakes
 }
 
 type deadLetterUse struct {
@@ -44,57 +47,41 @@ func newChecker(d *decoder, c *Config) *checker {
 	}
 }
 
-// stream takes a stream of the file. sound says that it has no mistake of its own.
-func (c *checker) stream(p part, s Stream, sound bool) {
+// stream takes a stream of the file.
+func (c *checker) stream(p part, s Stream) {
 	c.config.Streams = append(c.config.Streams, s)
-	if !sound {
+	if !c.d.wrong.none("name") {
 		return
 	}
 	if first := c.streams[s.Name]; first != nil {
 		c.d.problem(c.place(p, "name"), codeDuplicate, "a stream stands once, got %s again; the first is at %s", quote(s.Name), first.n.get("name").pos())
+		c.d.path = nil
 		return
 	}
-	c.streams[s.Name] = &checkedStream{p, s}
+	c.streams[s.Name] = &checkedStream{p, s, c.d.wrong}
 	c.inOrder = append(c.inOrder, c.streams[s.Name])
 }
 
 // route takes a route of the file.
-func (c *checker) route(p part, own *node, r Route, sound bool) {
-	again := false
+func (c *checker) route(p part, own *node, r Route) {
 	if r.Name != "" {
 		if first := c.names[r.Name]; first != nil {
 			c.d.problem(c.place(p, "name"), codeDuplicate, "a route's name is its own, got %s again; the first is at %s", quote(r.Name), first.pos())
-			again = true
 		} else {
 			c.names[r.Name] = p.n.get("name")
 		}
 	}
 	completeRoute(&r)
-	if sound {
-		before := len(c.d.problems)
-		c.checkRoute(p, own, &r)
-		sound = len(c.d.problems) == before || !hasMistake(c.d.problems[before:])
-	}
+	c.checkRoute(p, own, &r)
 	c.d.path = nil
-	if sound && !again {
-		c.config.Routes = append(c.config.Routes, r)
-		c.sound = append(c.sound, checkedRoute{p, &r})
-	}
-}
-
-func hasMistake(problems []Problem) bool {
-	for _, p := range problems {
-		if !p.Warning {
-			return true
-		}
-	}
-	return false
+	c.config.Routes = append(c.config.Routes, r)
+	c.routes = append(c.routes, checkedRoute{p, &r, c.d.wrong})
 }
 
 // together looks at what streams and routes say to one another.
 func (c *checker) together() {
 	defer func() { c.d.prefix, c.d.path = "", nil }()
-	for _, r := range c.sound {
+	for _, r := range c.routes {
 		c.checkDeadLetter(r)
 	}
 	c.checkStreams()
@@ -103,7 +90,7 @@ func (c *checker) together() {
 			c.streams[s.Name] = &checkedStream{Stream: s}
 		}
 	}
-	for _, r := range c.sound {
+	for _, r := range c.routes {
 		c.checkDurable(r)
 		c.checkStream(r)
 	}
@@ -112,6 +99,9 @@ func (c *checker) together() {
 
 // checkDeadLetter holds routes that share a dead-letter stream to one idea of it.
 func (c *checker) checkDeadLetter(r checkedRoute) {
+	if !r.wrong.none("dead_letter") {
+		return
+	}
 	first, found := c.deadLetters[r.DeadLetter.Stream]
 	if !found {
 		c.deadLetters[r.DeadLetter.Stream] = deadLetterUse{r.part, r.DeadLetter}
@@ -150,6 +140,9 @@ func (c *checker) checkStreams() {
 
 func (c *checker) checkStreamSubjects(s *checkedStream, before []*checkedStream) {
 	for i, subject := range s.Subjects {
+		if subject == "" {
+			continue
+		}
 		if owner := c.owner(subject, &Route{}); owner != "" {
 			c.d.problem(c.item(s.part, "subjects", i), codeReserved, "subjects of %s stay out of other streams, got %s", owner, quote(subject))
 			continue
@@ -162,7 +155,7 @@ func (c *checker) checkStreamSubjects(s *checkedStream, before []*checkedStream)
 		}
 		for _, other := range before {
 			for j, taken := range other.Subjects {
-				if Overlap(subject, taken) {
+				if taken != "" && Overlap(subject, taken) {
 					c.d.problem(c.item(s.part, "subjects", i), codeOverlap, "a subject is in one stream, got %s and %s of stream %s at %s",
 						quote(subject), quote(taken), other.Name, other.n.get("subjects").items[j].pos())
 				}
@@ -172,6 +165,9 @@ func (c *checker) checkStreamSubjects(s *checkedStream, before []*checkedStream)
 }
 
 func (c *checker) checkDurable(r checkedRoute) {
+	if !r.wrong.none("name", "stream", "consumer.durable") {
+		return
+	}
 	key := r.Stream + " " + r.Consumer.Durable
 	n := c.place(r.part, "consumer", "durable")
 	if first := c.durables[key]; first != nil {
@@ -184,6 +180,9 @@ func (c *checker) checkDurable(r checkedRoute) {
 
 // checkStream looks at a route and the stream that it reads.
 func (c *checker) checkStream(r checkedRoute) {
+	if !r.wrong.none("stream") {
+		return
+	}
 	n := c.place(r.part, "stream")
 	if whose := c.ownStream(r.Stream); whose != "" {
 		c.d.problem(n, codeReserved, "a route reads a stream of messages, got %s, %s", quote(r.Stream), whose)
@@ -201,16 +200,19 @@ func (c *checker) checkStream(r checkedRoute) {
 		}
 		return
 	}
-	if stream.Retention == RetentionWorkQueue && r.Consumer.DeliverPolicy != DeliverAll {
+	if r.wrong.none("consumer.deliver_policy") && stream.Retention == RetentionWorkQueue && r.Consumer.DeliverPolicy != DeliverAll {
 		c.d.problem(c.place(r.part, "consumer", "deliver_policy"), codeConflict, "a consumer of a work-queue stream has deliver_policy: all, got %s", r.Consumer.DeliverPolicy)
 	}
-	if horizon := r.Retry.Horizon(); stream.MaxAge > 0 && horizon > stream.MaxAge && (r.Retry.MaxAge == 0 || r.Retry.MaxAge > stream.MaxAge) {
+	if r.wrong.none("retry") && stream.MaxAge > 0 && r.Retry.Horizon() > stream.MaxAge && (r.Retry.MaxAge == 0 || r.Retry.MaxAge > stream.MaxAge) {
 		c.d.warn(c.place(r.part, "retry", "max_attempts"), codeHorizon,
 			"the attempts take up to %s, and stream %s keeps a message for %s; one that it drops before is lost",
-			formatDuration(horizon.Round(1e9)), r.Stream, formatDuration(stream.MaxAge))
+			formatDuration(r.Retry.Horizon().Round(time.Second)), r.Stream, formatDuration(stream.MaxAge))
+	}
+	if !stream.wrong.none("subjects") {
+		return
 	}
 	for i, filter := range r.FilterSubjects {
-		if len(stream.Subjects) > 0 && !overlapsAny(filter, stream.Subjects) {
+		if filter != "" && len(stream.Subjects) > 0 && !overlapsAny(filter, stream.Subjects) {
 			c.d.suggest(c.item(r.part, "filter_subjects", i), nearestSubject(filter, stream.Subjects), codeSubject, "a filter matches subjects of its stream, got %s; stream %s has %s",
 				quote(filter), r.Stream, strings.Join(stream.Subjects, ", "))
 		}
@@ -218,12 +220,7 @@ func (c *checker) checkStream(r checkedRoute) {
 }
 
 func overlapsAny(filter string, subjects []string) bool {
-	for _, subject := range subjects {
-		if Overlap(filter, subject) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(subjects, func(subject string) bool { return subject != "" && Overlap(filter, subject) })
 }
 
 // nearestSubject is the filter with its first tokens as one of the subjects has them,
@@ -248,17 +245,17 @@ func nearestSubject(filter string, subjects []string) string {
 // checkWorkQueues looks for routes that would take messages from one another: a
 // work-queue stream has one consumer for each subject.
 func (c *checker) checkWorkQueues() {
-	for i, r := range c.sound {
+	for i, r := range c.routes {
 		stream := c.streams[r.Stream]
 		if !r.Enabled || stream == nil || stream.Retention != RetentionWorkQueue {
 			continue
 		}
-		for _, other := range c.sound[:i] {
+		for _, other := range c.routes[:i] {
 			if !other.Enabled || other.Stream != r.Stream {
 				continue
 			}
 			for j, filter := range r.FilterSubjects {
-				if overlapsAny(filter, other.FilterSubjects) {
+				if filter != "" && overlapsAny(filter, other.FilterSubjects) {
 					c.d.problem(c.item(r.part, "filter_subjects", j), codeOverlap,
 						"in a work-queue stream a subject has one route, got %s, which %s takes at %s", quote(filter), quote(other.Name), other.n.get("filter_subjects").pos())
 				}

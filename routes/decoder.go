@@ -19,6 +19,7 @@ type decoder struct {
 	prefix   string          // of the path: routes[2] "billing":
 	path     []string
 	partial  bool // reading defaults:, where nothing is required
+	wrong    mistakes
 	uses     []use
 	file     *kind[file] // made when it is first asked for
 }
@@ -59,10 +60,13 @@ func (d *decoder) fileProblem(src *source, line, column int, code, format string
 }
 
 func (d *decoder) add(n *node, p Problem) {
+	relative := joinPath(d.path)
+	if !p.Warning {
+		d.wrong = append(d.wrong, relative)
+	}
 	if len(d.problems) > maxProblems {
 		return
 	}
-	relative := joinPath(d.path)
 	p.Pos = n.pos()
 	p.Path = strings.TrimRight(d.prefix+relative, ":. ")
 	told := fmt.Sprint(p.Pos, relative, p.Message)
@@ -74,6 +78,28 @@ func (d *decoder) add(n *node, p Problem) {
 		p = Problem{Pos: p.Pos, Code: codeLimit, Message: fmt.Sprintf("reading ends after %d problems; more may follow", maxProblems)}
 	}
 	d.problems = append(d.problems, p)
+}
+
+// mistakes are the paths, from the top of a part, at which something is wrong. What a
+// part says at other paths is as it was written, and can be looked at.
+type mistakes []string
+
+// none says whether nothing is wrong at these paths, above or below them.
+func (m mistakes) none(paths ...string) bool {
+	for _, wrong := range m {
+		for _, path := range paths {
+			if within(wrong, path) || within(path, wrong) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// within says whether the path is outer, or below it.
+func within(path, outer string) bool {
+	rest, found := strings.CutPrefix(path, outer)
+	return found && (rest == "" || outer == "" || rest[0] == '.' || rest[0] == '[')
 }
 
 // isOdd is a character that would make a path hard to read.
@@ -148,6 +174,11 @@ func (d *decoder) unknownKeys(n *node, s *shape) {
 		}
 		d.suggest(p.key, suggestion, codeUnknownKey, "unknown key")
 		leave()
+		if suggestion != "" { // the key that was meant is not the default either
+			leave := d.enter(suggestion)
+			d.wrong = append(d.wrong, joinPath(d.path))
+			leave()
+		}
 	}
 }
 

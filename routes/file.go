@@ -91,13 +91,17 @@ type part struct {
 }
 
 func parts(key string, nodes []*node) []part {
-	list := make([]part, len(nodes))
+	var list []part
 	for i, n := range nodes {
-		list[i] = part{n, key + "[" + strconv.Itoa(i) + "]"}
-		if name := n.get("name"); name != nil && name.kind == scalar && !name.null() && !name.empty() {
-			list[i].prefix += " " + quote(name.text)
+		if n == nil { // no mapping, and told so
+			continue
 		}
-		list[i].prefix += ": "
+		p := part{n, key + "[" + strconv.Itoa(i) + "]"}
+		if name := n.get("name"); name != nil && name.kind == scalar && !name.null() && !name.empty() {
+			p.prefix += " " + quote(name.text)
+		}
+		p.prefix += ": "
+		list = append(list, p)
 	}
 	return list
 }
@@ -152,10 +156,9 @@ func (d *decoder) config(c *Config, roots []*node) {
 	check := newChecker(d, c)
 	stream := streamKind()
 	for _, p := range all.streams {
-		d.prefix = p.prefix
-		before := len(d.problems)
+		d.prefix, d.wrong = p.prefix, nil
 		if s, ok := stream.read(d, p.n); ok {
-			check.stream(p, s, len(d.problems) == before)
+			check.stream(p, s)
 			c.streamNodes = append(c.streamNodes, p.n)
 		}
 	}
@@ -172,14 +175,13 @@ func (d *decoder) config(c *Config, roots []*node) {
 	route := routeKind()
 	base := d.base(route, fileDeadLetter, all.defaults)
 	for _, p := range all.routes {
-		d.prefix = p.prefix
-		before := len(d.problems)
+		d.prefix, d.wrong = p.prefix, nil
 		own := p.n
 		p.n = merge(route.shape, base, own)
 		p.n.line, p.n.column, p.n.src = own.line, own.column, own.src
 		if r, ok := route.read(d, p.n); ok {
 			r.Pos = own.pos()
-			check.route(p, own, r, len(d.problems) == before)
+			check.route(p, own, r)
 			c.routeNodes = append(c.routeNodes, p.n)
 		}
 	}

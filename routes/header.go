@@ -88,7 +88,7 @@ func forwardKind() kind[[]string] {
 	return checked(listOf(item, 0, 100), func(d *decoder, n *node, names []string) bool {
 		for i, name := range names {
 			first := slices.IndexFunc(names[:i], func(other string) bool { return strings.EqualFold(other, name) })
-			if first >= 0 && len(names) == len(n.items) {
+			if name != "" && first >= 0 {
 				d.problem(n.items[i], codeDuplicate, "a header stands once, whatever its case, got %s; the first is at %s", quote(name), n.items[first].pos())
 				return false
 			}

@@ -323,7 +323,8 @@ func plural(word string) string {
 	return noun + "s" + rest
 }
 
-// listOf is a list of least to most values.
+// listOf is a list of least to most values. An item with a mistake leaves its place
+// empty, so that the others can still be looked at.
 func listOf[V any](item kind[V], least, most int) kind[[]V] {
 	return kind[[]V]{
 		&shape{word: "list of " + plural(item.shape.word), values: item.shape, json: func() *jsonSchema {
@@ -344,15 +345,15 @@ func listOf[V any](item kind[V], least, most int) kind[[]V] {
 				d.problem(n, codeRange, "a list of at most %d values, got %d", most, len(n.items))
 				return nil, false
 			}
-			values := make([]V, 0, len(n.items))
+			values := make([]V, len(n.items))
 			for i, element := range n.items {
 				leave := d.enter("[" + strconv.Itoa(i) + "]")
 				if v, ok := item.read(d, element); ok {
-					values = append(values, v)
+					values[i] = v
 				}
 				leave()
 			}
-			return values, len(values) == len(n.items)
+			return values, true
 		},
 	}
 }

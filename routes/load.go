@@ -170,18 +170,15 @@ func (d *decoder) decode(sources []*source, contents [][]byte) (*Config, error) 
 		order[src.name] = src.order
 	}
 	sortProblems(d.problems, order)
-	var mistakes Problems
-	for _, p := range d.problems {
-		p.Source = sourceLine(sources[order[p.Pos.File]], p.Pos.Line)
-		if p.Warning {
-			config.Warnings = append(config.Warnings, p)
-		} else {
-			mistakes = append(mistakes, p)
-		}
+	valid := true
+	for i, p := range d.problems {
+		d.problems[i].Source = sourceLine(sources[order[p.Pos.File]], p.Pos.Line)
+		valid = valid && p.Warning
 	}
-	if len(mistakes) > 0 {
-		return nil, mistakes
+	if !valid {
+		return nil, Problems(d.problems)
 	}
+	config.Warnings = d.problems
 	return config, nil
 }
 

@@ -50,8 +50,9 @@ func (p Position) String() string {
 	return p.File + ":" + strconv.Itoa(p.Line) + ":" + strconv.Itoa(p.Column)
 }
 
-// Problems are all the mistakes of a routes file in file order: the error that Load
-// and Parse return for a file that can be read and is not valid.
+// Problems are all the mistakes of a routes file, and the warnings about it, in file
+// order: the error that Load and Parse return for a file that can be read and is not
+// valid.
 type Problems []Problem
 
 // Error is every problem, one a line.
