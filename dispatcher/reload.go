@@ -190,7 +190,8 @@ func stop(gone []*runner) {
 }
 
 // restore undoes a change that failed midway: the routes that it stopped run again,
-// and put their consumers back themselves.
+// and put their consumers back themselves. A stream that the change created stays: it
+// may hold messages by now.
 func (d *Dispatcher) restore(ctx context.Context, failed *change) error {
 	errs := []error{d.shared.ensureStreams(ctx)}
 	for _, s := range failed.created {

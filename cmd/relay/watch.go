@@ -39,7 +39,10 @@ type reloader struct {
 	log   *slog.Logger
 	good  prometheus.Gauge
 	asks  chan chan<- error
-	whole bool // a folder of routes is watched, not one file
+
+	watcher *fsnotify.Watcher
+	folder  string // that is watched
+	file    string // of the folder; empty: all of it is routes
 
 	mu     sync.Mutex
 	status admin.ConfigStatus
@@ -89,11 +92,10 @@ func (r *reloader) Run(ctx context.Context) error {
 		signal.Notify(hangup, syscall.SIGHUP)
 		defer signal.Stop(hangup)
 	}
-	watcher, err := r.watchFolder()
-	if err != nil {
+	if err := r.watchFolder(); err != nil {
 		return err
 	}
-	defer watcher.Close() //nolint:errcheck // it held nothing but the watch
+	defer r.watcher.Close() //nolint:errcheck // it held nothing but the watch
 	quiet := time.NewTimer(0)
 	quiet.Stop()
 	defer quiet.Stop()
@@ -107,11 +109,11 @@ func (r *reloader) Run(ctx context.Context) error {
 			_ = r.reload(ctx) // it has said what came of it
 		case <-quiet.C:
 			_ = r.reload(ctx)
-		case event := <-watcher.Events:
+		case event := <-r.watcher.Events:
 			if r.concerns(event) {
 				quiet.Reset(settle)
 			}
-		case err := <-watcher.Errors:
+		case err := <-r.watcher.Errors:
 			r.log.Warn("watching the routes file", "err", err)
 			quiet.Reset(settle) // events may have been lost
 		}
@@ -119,37 +121,58 @@ func (r *reloader) Run(ctx context.Context) error {
 }
 
 // watchFolder watches the folder, not the file: editors replace files, and in a
-// mounted ConfigMap only a link beside them changes.
-func (r *reloader) watchFolder() (*fsnotify.Watcher, error) {
+// mounted ConfigMap only a link beside them changes. The folder around it is watched
+// for a folder that is deleted and made anew.
+func (r *reloader) watchFolder() error {
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
-		return nil, fmt.Errorf("watch the routes file: %w", err)
+		return fmt.Errorf("watch the routes file: %w", err)
 	}
+	r.watcher = watcher
 	if r.watch == "" {
-		return watcher, nil
+		return nil
 	}
-	folder := filepath.Dir(r.watch)
-	if info, err := os.Stat(r.watch); err == nil && info.IsDir() {
-		folder, r.whole = r.watch, true
+	watched, err := filepath.Abs(r.watch)
+	if err != nil {
+		return fmt.Errorf("watch the routes file: %w", err)
 	}
-	if err := watcher.Add(folder); err != nil {
-		_ = watcher.Close()
-		return nil, fmt.Errorf("watch folder %s: %w", folder, err)
+	r.folder, r.file = filepath.Split(watched)
+	r.folder = filepath.Clean(r.folder)
+	if info, err := os.Stat(watched); err == nil && info.IsDir() {
+		r.folder, r.file = watched, ""
 	}
-	return watcher, nil
+	for _, folder := range []string{r.folder, filepath.Dir(r.folder)} {
+		if err := watcher.Add(folder); err != nil {
+			_ = watcher.Close()
+			return fmt.Errorf("watch folder %s: %w", folder, err)
+		}
+	}
+	return nil
 }
 
 // concerns says whether an event may have changed what the routes are: one of the
-// file, of the link that a ConfigMap swaps, or of any file of a folder of routes.
+// file, of the link that a ConfigMap swaps, of any file of a folder of routes, or of
+// the folder itself, which is watched again when it is back.
 func (r *reloader) concerns(event fsnotify.Event) bool {
 	if event.Op == fsnotify.Chmod {
 		return false
 	}
+	if event.Name == r.folder {
+		if event.Has(fsnotify.Create) {
+			if err := r.watcher.Add(r.folder); err != nil {
+				r.log.Warn("watching the routes file; SIGHUP reloads it", "err", err)
+			}
+		}
+		return true
+	}
+	if filepath.Dir(event.Name) != r.folder {
+		return false
+	}
 	switch name := filepath.Base(event.Name); filepath.Ext(name) {
 	case ".yaml", ".yml":
-		return r.whole || name == filepath.Base(r.watch)
+		return r.file == "" || name == r.file
 	default:
-		return name == filepath.Base(r.watch) || name == "..data"
+		return name == r.file || name == "..data"
 	}
 }
 

@@ -144,3 +144,29 @@ func TestWatchConfigMap(t *testing.T) {
 	h.publish(1, 1)
 	b.Wait(t, 1)
 }
+
+// A folder of routes that is deleted and made anew is watched on.
+func TestWatchFolderMadeAnew(t *testing.T) {
+	h, a, b := newHouse(t), testkit.NewReceiver(t, nil), testkit.NewReceiver(t, nil)
+	dir := filepath.Join(t.TempDir(), "routes.d")
+	fill := func(url string) {
+		t.Helper()
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		rewrite(t, filepath.Join(dir, "orders.yaml"), ordersTo(url))
+	}
+	fill(a.URL)
+	p := h.run(dir, "--watch")
+	p.admin()
+	h.publish(0, 1)
+	a.Wait(t, 1)
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Eventually(t, func() bool { return strings.Contains(p.stderr.String(), "routes file refused") }, "the missing folder to be told")
+	fill(b.URL)
+	testkit.Eventually(t, func() bool { return strings.Contains(p.stderr.String(), "routes file in force") }, "the new folder to be in force")
+	h.publish(1, 1)
+	b.Wait(t, 1)
+}
