@@ -172,6 +172,8 @@ func (s *Server) routeViewer(r chi.Router) {
 	r.Get("/api/v1/dead-letter-groups", s.api(s.listGroups))
 	r.Get("/api/v1/replays", s.api(s.listReplays))
 	r.Get("/api/v1/replays/{id}", s.api(s.getReplay))
+	r.Get("/api/v1/replays/{id}/items", s.api(s.listReplayItems))
+	r.Get("/api/v1/audit", s.api(s.listAudit))
 }
 
 // routeOperator routes what changes something, and the forms that lead there. The API's

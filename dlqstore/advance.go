@@ -67,7 +67,7 @@ func (s *store) advance(ctx context.Context, tx *sql.Tx, job *Job) (time.Duratio
 	if job.State == JobRunning && !job.Queued {
 		if k := job.Spec.StopAfter; k > 0 && job.Failed-job.failures >= k {
 			note := fmt.Sprintf("%d replays died again", job.Failed-job.failures)
-			return next, moveJob(ctx, tx, job, JobPaused, note, Actor{})
+			return next, s.moveJob(ctx, tx, job, JobPaused, note, Actor{})
 		}
 		started, err := s.startItems(ctx, tx, job, job.mayStart(now))
 		if err != nil {
@@ -79,7 +79,7 @@ func (s *store) advance(ctx context.Context, tx *sql.Tx, job *Job) (time.Duratio
 		}
 		if job.Remaining() == 0 {
 			job.FinishedAt = now
-			return next, moveJob(ctx, tx, job, JobDone, "", Actor{})
+			return next, s.moveJob(ctx, tx, job, JobDone, "", Actor{})
 		}
 	}
 	if job.State == JobCancelled && job.InFlight == 0 {
@@ -202,15 +202,13 @@ func (s *store) startItems(ctx context.Context, tx *sql.Tx, job *Job, n int) (in
 		var replay int
 		err := s.Scan(&id, &replay)
 		started = append(started, id)
-		return auditRow{action: actionReplay, id: id, by: by, detail: map[string]any{"replay": replay, "job": job.ID}}, err
+		return auditRow{action: ActionReplay, id: id, by: by, detail: map[string]any{"replay": replay, "job": job.ID}}, err
 	})
 	if err != nil {
 		return 0, err
 	}
-	for _, a := range replays {
-		if err := audit(ctx, tx, a); err != nil {
-			return 0, err
-		}
+	if err := s.audit(ctx, tx, replays...); err != nil {
+		return 0, err
 	}
 	if len(started) > 0 {
 		//nolint:gosec // constants only

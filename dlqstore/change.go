@@ -11,50 +11,6 @@ import (
 	"time"
 )
 
-// Actions of the audit.
-const (
-	actionReplay    = "replay"
-	actionEdit      = "edit_and_replay"
-	actionDiscard   = "discard"
-	actionRestore   = "restore"
-	actionDelivered = "delivered"  // a replay got through; relay saw it
-	actionDied      = "died_again" // a replay died; relay saw it
-	actionResend    = "resend"     // the replay lane lost a replay; relay saw it
-	actionPrune     = "prune"      // retention; relay did it
-	actionJob       = "job_"       // + started, or the state into which a replay job came
-)
-
-// relayActor stands in the audit for what relay saw by itself.
-const relayActor = "relay"
-
-type auditRow struct {
-	action        string
-	id            string // empty: it is about many
-	by            Actor  // zero: relay
-	reason        string
-	before, after string // SHA-256 of the payload, of edits only
-	detail        map[string]any
-}
-
-// audit records a change in the transaction that makes it.
-func audit(ctx context.Context, tx *sql.Tx, a auditRow) error {
-	const insert = `INSERT INTO audit
-		(at, actor, source, action, dead_letter_id, reason, before_sha256, after_sha256, detail)
-		VALUES ($1, $2, $3, $4, nullif($5, ''), $6, $7, $8, $9)`
-	if a.by == (Actor{}) {
-		a.by.Name = relayActor
-	}
-	if a.detail == nil {
-		a.detail = map[string]any{}
-	}
-	_, err := tx.ExecContext(ctx, insert, formatStamp(time.Now()), cleanText(a.by.Name), cleanText(a.by.Source), a.action,
-		a.id, cleanText(a.reason), a.before, a.after, string(mustJSON(a.detail)))
-	if err != nil {
-		return fmt.Errorf("write the audit: %w", err)
-	}
-	return nil
-}
-
 func (s *store) StartReplay(ctx context.Context, id string, edit *Edit, by Actor) (Replay, error) {
 	var r Replay
 	err := s.inTx(ctx, func(tx *sql.Tx) error {
@@ -69,9 +25,9 @@ func (s *store) StartReplay(ctx context.Context, id string, edit *Edit, by Actor
 			return err
 		}
 		if edit == nil {
-			r, err = startPlain(ctx, tx, id, by)
+			r, err = s.startPlain(ctx, tx, id, by)
 		} else {
-			r, err = startEdited(ctx, tx, id, *edit, by)
+			r, err = s.startEdited(ctx, tx, id, *edit, by)
 		}
 		return err
 	})
@@ -81,7 +37,7 @@ func (s *store) StartReplay(ctx context.Context, id string, edit *Edit, by Actor
 	return r, nil
 }
 
-func startPlain(ctx context.Context, tx *sql.Tx, id string, by Actor) (Replay, error) {
+func (s *store) startPlain(ctx context.Context, tx *sql.Tx, id string, by Actor) (Replay, error) {
 	const start = `UPDATE dead_letters
 		SET state = 'replaying', replay_count = replay_count + 1, replay_sent_at = NULL, changed_by = $2, changed_at = $3
 		WHERE id = $1
@@ -91,11 +47,11 @@ func startPlain(ctx context.Context, tx *sql.Tx, id string, by Actor) (Replay, e
 		return Replay{}, err
 	}
 	detail := map[string]any{"replay": d.ReplayCount}
-	return Replay{DeadLetter: d, Number: d.ReplayCount}, audit(ctx, tx, auditRow{action: actionReplay, id: id, by: by, detail: detail})
+	return Replay{DeadLetter: d, Number: d.ReplayCount}, s.audit(ctx, tx, auditRow{action: ActionReplay, id: id, by: by, detail: detail})
 }
 
 // startEdited discards the dead letter in favour of an edited copy of it.
-func startEdited(ctx context.Context, tx *sql.Tx, id string, edit Edit, by Actor) (Replay, error) {
+func (s *store) startEdited(ctx context.Context, tx *sql.Tx, id string, edit Edit, by Actor) (Replay, error) {
 	const supersede = `UPDATE dead_letters
 		SET state = 'discarded', replay_count = replay_count + 1, changed_by = $2, changed_at = $3
 		WHERE id = $1
@@ -120,8 +76,8 @@ func startEdited(ctx context.Context, tx *sql.Tx, id string, edit Edit, by Actor
 	if _, err := tx.ExecContext(ctx, explain, id, reason); err != nil {
 		return Replay{}, err
 	}
-	err = audit(ctx, tx, auditRow{
-		action: actionEdit, id: id, by: by, before: sha256Hex(original.Payload), after: sha256Hex(edit.Payload),
+	err = s.audit(ctx, tx, auditRow{
+		action: ActionEdit, id: id, by: by, before: sha256Hex(original.Payload), after: sha256Hex(edit.Payload),
 		detail: map[string]any{"copy": copied.ID},
 	})
 	return Replay{DeadLetter: copied.DeadLetter, Number: 1}, err
@@ -187,7 +143,7 @@ func (s *store) Discard(ctx context.Context, id, reason string, by Actor) error 
 		if err := family.is(id, Dead); err != nil {
 			return err
 		}
-		return move(ctx, tx, Discarded, auditRow{action: actionDiscard, id: id, by: by, reason: reason})
+		return s.move(ctx, tx, Discarded, auditRow{action: ActionDiscard, id: id, by: by, reason: reason})
 	})
 	if err != nil {
 		return fmt.Errorf("discard: %w", err)
@@ -207,7 +163,7 @@ func (s *store) Restore(ctx context.Context, id string, by Actor) error {
 		if err := family.onlyOne(id); err != nil {
 			return err
 		}
-		return move(ctx, tx, Dead, auditRow{action: actionRestore, id: id, by: by})
+		return s.move(ctx, tx, Dead, auditRow{action: ActionRestore, id: id, by: by})
 	})
 	if err != nil {
 		return fmt.Errorf("restore: %w", err)
@@ -216,13 +172,13 @@ func (s *store) Restore(ctx context.Context, id string, by Actor) error {
 }
 
 // move brings a dead letter from one of the two states dead and discarded to the other.
-func move(ctx context.Context, tx *sql.Tx, to State, a auditRow) error {
+func (s *store) move(ctx context.Context, tx *sql.Tx, to State, a auditRow) error {
 	const update = `UPDATE dead_letters SET state = $2, discard_reason = $3, changed_by = $4, changed_at = $5 WHERE id = $1`
 	_, err := tx.ExecContext(ctx, update, a.id, string(to), cleanText(a.reason), cleanText(a.by.Name), formatStamp(time.Now()))
 	if err != nil {
 		return err
 	}
-	return audit(ctx, tx, a)
+	return s.audit(ctx, tx, a)
 }
 
 // standing is where the members of a family stand: an original and its edited copies.

@@ -102,6 +102,14 @@ func (j Job) ETA(now time.Time) time.Duration {
 	return 0
 }
 
+// route is that of all that the job holds; empty: there are several.
+func (j Job) route() string {
+	if len(j.Routes) == 1 {
+		return j.Routes[0]
+	}
+	return ""
+}
+
 func (s *store) CountReplay(ctx context.Context, spec JobSpec) (int, error) {
 	w := s.whereReplayed(spec)
 	var n int
@@ -140,7 +148,7 @@ func (s *store) StartJob(ctx context.Context, spec JobSpec, by Actor) (Job, erro
 			return err
 		}
 		detail := map[string]any{"job": id, "filter": spec.Filter, "count": job.Total}
-		return audit(ctx, tx, auditRow{action: actionJob + "started", by: by, detail: detail})
+		return s.audit(ctx, tx, auditRow{action: ActionJobStarted, by: by, route: job.route(), detail: detail})
 	})
 	if err != nil {
 		return Job{}, fmt.Errorf("start a replay job: %w", err)
@@ -220,7 +228,7 @@ func (s *store) ChangeJob(ctx context.Context, id string, to JobState, by Actor)
 		if job.State != JobRunning && job.State != JobPaused {
 			return &JobStateError{ID: id, State: job.State, Actor: job.ChangedBy, At: job.ChangedAt}
 		}
-		if err := moveJob(ctx, tx, &job, to, "", by); err != nil {
+		if err := s.moveJob(ctx, tx, &job, to, "", by); err != nil {
 			return err
 		}
 		job, err = s.jobByID(ctx, tx, id)
@@ -233,7 +241,7 @@ func (s *store) ChangeJob(ctx context.Context, id string, to JobState, by Actor)
 }
 
 // moveJob brings a job into another state, with its audit row. A zero by is relay.
-func moveJob(ctx context.Context, tx *sql.Tx, job *Job, to JobState, note string, by Actor) error {
+func (s *store) moveJob(ctx context.Context, tx *sql.Tx, job *Job, to JobState, note string, by Actor) error {
 	now := time.Now()
 	if to == JobRunning { // its pace and its failures count anew
 		job.pacedAt, job.pacedFrom, job.failures = now, job.Done(), job.Failed
@@ -245,8 +253,8 @@ func moveJob(ctx context.Context, tx *sql.Tx, job *Job, to JobState, note string
 	if err := saveJob(ctx, tx, *job); err != nil {
 		return err
 	}
-	return audit(ctx, tx, auditRow{
-		action: actionJob + string(to), by: by, reason: note,
+	return s.audit(ctx, tx, auditRow{
+		action: Action("job_" + to), by: by, route: job.route(), reason: note,
 		detail: map[string]any{"job": job.ID, "done": job.Done(), "in_flight": job.InFlight, "count": job.Total},
 	})
 }

@@ -101,7 +101,7 @@ func (s *store) ResendReplays(ctx context.Context, route string, sentBefore time
 			var id string
 			var replay int
 			err := s.Scan(&id, &replay)
-			return auditRow{action: actionResend, id: id, detail: map[string]any{"replay": replay}}, err
+			return auditRow{action: ActionResend, id: id, detail: map[string]any{"replay": replay}}, err
 		})
 		if err != nil {
 			return err
@@ -111,11 +111,8 @@ func (s *store) ResendReplays(ctx context.Context, route string, sentBefore time
 			if _, err := tx.ExecContext(ctx, item, a.id); err != nil {
 				return err
 			}
-			if err := audit(ctx, tx, a); err != nil {
-				return err
-			}
 		}
-		return nil
+		return s.audit(ctx, tx, resent...)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("send lost replays of route %q again: %w", route, err)

@@ -73,7 +73,10 @@ type dialect struct {
 	forUpdate   string // locks the rows that a SELECT returns
 	// isOneOf is a format for a condition: the column is one of the strings of a JSON
 	// list, which is the parameter of that number.
-	isOneOf    string
+	isOneOf string
+	// elements is a format for a table: the elements of a JSON list, which is the
+	// parameter of that number, in the column value.
+	elements   string
 	payloadHas string // a format too: the payload holds the bytes of the parameter
 	// subjectToken is a format for the nth token of the subject, counted from 0.
 	subjectToken func(n int) string

@@ -75,6 +75,7 @@ func postgresDialect() dialect {
 		forUpdate:      "FOR UPDATE",
 		// As an array, so that the planner uses the index whatever it knows of the table.
 		isOneOf:    "%s = ANY (ARRAY(SELECT jsonb_array_elements_text($%d::jsonb)))",
+		elements:   "(SELECT jsonb_array_elements($%d::jsonb) AS value)",
 		payloadHas: "position($%d::bytea IN payload) > 0",
 		subjectToken: func(n int) string {
 			return fmt.Sprintf("split_part(original_subject, '.', %d)", n+1)

@@ -190,13 +190,13 @@ func (s *store) settle(ctx context.Context, tx *sql.Tx, ids []string) error {
 			WHERE ` + isOne + ` AND replay > 0 AND outcome IN ('ack', 'drop') GROUP BY id) AS a
 		WHERE dead_letters.id = a.id AND state IN ('dead', 'replaying') AND a.replay >= replay_count AND a.replay >= died_in
 		RETURNING dead_letters.id, replay_count`
-	if err := s.settleAs(ctx, tx, actionDelivered, delivered, list, now); err != nil {
+	if err := s.settleAs(ctx, tx, ActionDelivered, delivered, list, now); err != nil {
 		return err
 	}
 	died := `UPDATE dead_letters SET state = 'dead', replay_count = died_in, changed_by = '', changed_at = $2
 		WHERE ` + isOne + ` AND (state = 'replaying' AND died_in >= replay_count OR state = 'dead' AND died_in > replay_count)
 		RETURNING id, replay_count`
-	if err := s.settleAs(ctx, tx, actionDied, died, list, now); err != nil {
+	if err := s.settleAs(ctx, tx, ActionDied, died, list, now); err != nil {
 		return err
 	}
 	//nolint:gosec // constants only
@@ -213,25 +213,19 @@ func (s *store) settle(ctx context.Context, tx *sql.Tx, ids []string) error {
 }
 
 // settleAs runs an update that ends replays, and writes each end into the audit.
-func (s *store) settleAs(ctx context.Context, tx *sql.Tx, action, update, ids, now string) error {
-	type end struct {
-		id     string
-		replay int
-	}
+func (s *store) settleAs(ctx context.Context, tx *sql.Tx, action Action, update, ids, now string) error {
 	rows, err := tx.QueryContext(ctx, update, ids, now)
-	ends, err := collect(rows, err, func(s scanner) (e end, err error) {
-		err = s.Scan(&e.id, &e.replay)
-		return e, err
+	ends, err := collect(rows, err, func(s scanner) (auditRow, error) {
+		a := auditRow{action: action}
+		var replay int
+		err := s.Scan(&a.id, &replay)
+		a.detail = map[string]any{"replay": replay}
+		return a, err
 	})
 	if err != nil {
 		return fmt.Errorf("end replays: %w", err)
 	}
-	for _, e := range ends {
-		if err := audit(ctx, tx, auditRow{action: action, id: e.id, detail: map[string]any{"replay": e.replay}}); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.audit(ctx, tx, ends...)
 }
 
 // quarantine keeps what cannot become a row, and says so once.

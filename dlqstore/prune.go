@@ -136,7 +136,7 @@ func (s *store) pruneLetters(ctx context.Context, w *conditions, age string) (in
 		if _, err := tx.ExecContext(ctx, attempts, string(mustJSON(ids))); err != nil {
 			return err
 		}
-		return audit(ctx, tx, auditRow{action: actionPrune, detail: map[string]any{"count": len(ids)}})
+		return s.audit(ctx, tx, auditRow{action: ActionPrune, detail: map[string]any{"count": len(ids)}})
 	})
 	return len(ids), err
 }

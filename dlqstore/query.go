@@ -18,12 +18,15 @@ const (
 	maxPageBytes = 16 << 20
 )
 
-func (s *store) List(ctx context.Context, f Filter, p Page) (List, error) {
-	limit := p.Limit
-	if limit <= 0 {
-		limit = defaultPageLimit
+func (p Page) limit() int {
+	if p.Limit <= 0 {
+		return defaultPageLimit
 	}
-	limit = min(limit, maxPageLimit)
+	return min(p.Limit, maxPageLimit)
+}
+
+func (s *store) List(ctx context.Context, f Filter, p Page) (List, error) {
+	limit := p.limit()
 	w, err := s.search(f, p.Cursor)
 	if err != nil {
 		return List{}, err

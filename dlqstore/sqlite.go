@@ -78,6 +78,7 @@ func sqliteDialect() dialect {
 		refused:        refusedBySQLite,
 		countTables:    `SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = $1`,
 		isOneOf:        "%s IN (SELECT value FROM json_each($%d))",
+		elements:       "json_each($%d)",
 		payloadHas:     "instr(payload, $%d) > 0",
 		// The subject as a JSON list of its tokens.
 		subjectToken: func(n int) string {

@@ -63,7 +63,7 @@ type Filter struct {
 	Until       time.Time `json:"until,omitzero"`        // failed before this time
 }
 
-// Page asks for one page of a list, newest first.
+// Page asks for one page of a list.
 type Page struct {
 	Limit  int    // at most 500; 0: 50
 	Cursor string // Next of the page before; empty: the first page
@@ -151,10 +151,16 @@ type Store interface {
 	// ChangeJob pauses, resumes (to JobRunning) or cancels a job; one that is in that
 	// state already stays as it is. Errors: ErrNoJob, *JobStateError.
 	ChangeJob(ctx context.Context, id string, to JobState, by Actor) (Job, error)
+	// JobItems returns a page of what a job holds, in the order in which it is replayed.
+	// An empty state chooses all. Errors: ErrNoJob, ErrCursor.
+	JobItems(ctx context.Context, id string, state ItemState, p Page) (JobItemList, error)
 	// AdvanceJobs counts what became of the replays that jobs have started, and starts
 	// those that are due. It returns when to call it again, or 0 when there is no
 	// unfinished job. Several processes may call it at any time.
 	AdvanceJobs(ctx context.Context) (time.Duration, error)
+
+	// Audit returns a page of the audit, newest first. Errors: ErrCursor.
+	Audit(ctx context.Context, f AuditFilter, p Page) (AuditList, error)
 
 	// Prune deletes a batch of each kind of what was kept for long enough: dead letters
 	// by their retention; after 30 days also those that were delivered or discarded,

@@ -37,6 +37,8 @@ func TestStore(t *testing.T) {
 		"restored family in a race":             testFamilyRace,
 		"discard and restore":                   testDiscardRestore,
 		"audit is append-only":                  testAudit,
+		"audit list":                            testAuditList,
+		"items of a replay job":                 testJobItems,
 		"groups by cause":                       testGroups,
 		"replay job":                            testJob,
 		"replay job at a pace":                  testJobPace,
