@@ -178,6 +178,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 
 	var background sync.WaitGroup
 	background.Go(func() { d.tend(ctx) })
+	background.Go(func() { d.sweep(ctx, work) })
 	d.begin(func(r *runner) {
 		var own context.Context
 		own, r.cancel = context.WithCancel(ctx)

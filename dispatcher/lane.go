@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -31,20 +32,28 @@ type lane struct {
 // errForeign says that a message on one of relay's own streams is not relay's.
 var errForeign = errors.New("not written by relay")
 
-// supervise keeps the lane pulling until ctx ends. Whatever breaks a session leads to
-// a look at the consumer and a new session, at once after a reconnect or a change of
-// leader, else after a growing pause.
+// supervise keeps the lane pulling until ctx ends.
 func (l *lane) supervise(ctx context.Context) {
+	supervise(ctx, l.consumer, l.route.log, func(ctx context.Context) error {
+		err := l.ensure(ctx)
+		l.route.setTrouble(l, err)
+		return err
+	}, l.puller.Run)
+}
+
+// supervise makes sure of a consumer and runs a session on it, until ctx ends. Whatever
+// breaks a session leads to a look at the consumer and a new session, at once after a
+// reconnect or a change of leader, else after a growing pause.
+func supervise(ctx context.Context, consumer string, log *slog.Logger, ensure, session func(context.Context) error) {
 	pause := backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(200*time.Millisecond),
 		backoff.WithMaxInterval(10*time.Second),
 		backoff.WithMaxElapsedTime(0))
 	for {
-		err := l.ensure(ctx)
-		l.route.setTrouble(l, err)
+		err := ensure(ctx)
 		if err == nil {
 			began := time.Now()
-			err = l.puller.Run(ctx)
+			err = session(ctx)
 			if time.Since(began) > pause.MaxInterval {
 				pause.Reset()
 			}
@@ -56,7 +65,7 @@ func (l *lane) supervise(ctx context.Context) {
 		if errors.Is(err, pull.ErrReconnected) || errors.Is(err, pull.ErrLeader) {
 			d = pause.InitialInterval
 		}
-		l.route.log.Debug("session ended", "route", l.route.cfg.Name, "consumer", l.consumer, "err", err, "retry_in", d)
+		log.Debug("session ended", "consumer", consumer, "err", err, "retry_in", d)
 		if sleep(ctx, d) != nil {
 			return
 		}

@@ -23,6 +23,8 @@ type metrics struct {
 	breakerOpen *prometheus.GaugeVec
 	badRetry    *prometheus.CounterVec
 	dropped     *prometheus.CounterVec
+	takenAway   *prometheus.CounterVec
+	badFilter   *prometheus.CounterVec
 }
 
 // newMetrics registers the families. inHand tells the bytes in hand over all routes.
@@ -48,6 +50,8 @@ func newMetrics(reg prometheus.Registerer, inHand func() int64) (*metrics, error
 		breakerOpen: gauge("relay_breaker_open", "1 while the route's circuit breaker is open in this process."),
 		badRetry:    counter("relay_bad_retry_after_total", "Answers whose Retry-After means nothing and was ignored.", "route"),
 		dropped:     counter("relay_dropped_headers_total", "Headers of messages that the route forwards and HTTP cannot carry; they were left out.", "route"),
+		takenAway:   counter("relay_messages_taken_total", "Messages that others took from relay's consumers: max_deliver, term, or removal from the stream before they were settled.", "route", "by"),
+		badFilter:   counter("relay_filter_errors_total", "Messages for which the route's filter could not be worked out, or not within its bounds; they are dead letters.", "route"),
 	}
 	all := []prometheus.Collector{prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "relay_in_flight_bytes", Help: "Size of the messages in hand in this process, over all routes.",
@@ -72,7 +76,7 @@ type family interface {
 func (m *metrics) families() []family {
 	return []family{
 		m.attempts, m.deliveries, m.duration, m.latency, m.inFlight, m.deadLetters, m.pending, m.ackPending, m.breakerOpen,
-		m.badRetry, m.dropped,
+		m.badRetry, m.dropped, m.takenAway, m.badFilter,
 	}
 }
 
@@ -94,6 +98,7 @@ type routeMetrics struct {
 	inFlight   prometheus.Gauge
 	badRetry   prometheus.Counter
 	dropped    prometheus.Counter
+	badFilter  prometheus.Counter
 }
 
 // Values of the label outcome beside the verdicts.
@@ -105,6 +110,7 @@ func (m *metrics) of(route string) routeMetrics {
 		duration: m.duration.WithLabelValues(route), latency: m.latency.WithLabelValues(route),
 		inFlight: m.inFlight.WithLabelValues(route), deliveries: map[string]prometheus.Counter{},
 		badRetry: m.badRetry.WithLabelValues(route), dropped: m.dropped.WithLabelValues(route),
+		badFilter: m.badFilter.WithLabelValues(route),
 	}
 	for i, class := range []string{"other", "1xx", "2xx", "3xx", "4xx", "5xx"} {
 		rm.byClass[i] = m.attempts.WithLabelValues(route, class)
@@ -137,6 +143,10 @@ func (rm *routeMetrics) attempt(a webhook.Answer, out Outcome) {
 
 func (rm *routeMetrics) dead(reason dlqstore.Reason) {
 	rm.all.deadLetters.WithLabelValues(rm.route, string(reason)).Inc()
+}
+
+func (rm *routeMetrics) taken(by string) {
+	rm.all.takenAway.WithLabelValues(rm.route, by).Inc()
 }
 
 func (rm *routeMetrics) breaker(open bool) {

@@ -27,10 +27,14 @@ func nak(nc *nats.Conn, m *nats.Msg, delay time.Duration) error {
 	return nc.Publish(m.Reply, append(body, '}'))
 }
 
+// termedByRelay begins the reason that relay terminates a message with, so that the
+// advisory of it is known for relay's own.
+const termedByRelay = "relay: "
+
 // term ends the message and waits for the server to confirm it: a dead letter whose
 // original comes again would be posted again.
 func term(nc *nats.Conn, m *nats.Msg, reason string) error {
-	if _, err := nc.Request(m.Reply, []byte("+TERM "+reason), confirmTimeout); err != nil {
+	if _, err := nc.Request(m.Reply, []byte("+TERM "+termedByRelay+reason), confirmTimeout); err != nil {
 		return fmt.Errorf("end the message: %w", err)
 	}
 	return nil

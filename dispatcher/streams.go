@@ -68,6 +68,7 @@ func ownStreams(c *routes.Config, replicas int) []jetstream.StreamConfig {
 			Storage:     jetstream.FileStorage, MaxAge: attemptsMaxAge, Replicas: replicas,
 		},
 		ledgerConfig(replicas),
+		advisoriesConfig(replicas),
 		jetstream.StreamConfig{
 			Name: dlqstore.ReplayStream, Subjects: []string{dlqstore.ReplaySubjectPrefix + "*"},
 			Description: "replays of dead letters on their way to one route",
@@ -209,7 +210,13 @@ func (p *planner) ownStream(ctx context.Context, want jetstream.StreamConfig) (S
 	}
 	if stream == nil {
 		s.Changes = streamChanges(nil, want)
-		s.do = func(ctx context.Context) error { _, err := p.js.CreateStream(ctx, want); return err }
+		s.do = func(ctx context.Context) error {
+			_, err := p.js.CreateStream(ctx, want)
+			if want.Name == advisoriesStream && overlaps(err) {
+				return nil // somebody keeps them already; the sweep says what that means
+			}
+			return err
+		}
 		return s, nil
 	}
 	have := stream.CachedInfo().Config
@@ -225,6 +232,12 @@ func (p *planner) ownStream(ctx context.Context, want jetstream.StreamConfig) (S
 	s.Action, s.Changes = Update, streamChanges(&have, next)
 	s.do = func(ctx context.Context) error { _, err := p.js.UpdateStream(ctx, next); return err }
 	return s, nil
+}
+
+func overlaps(err error) bool {
+	const subjectsOverlap = 10065 // nats-server's JSStreamSubjectOverlapErr
+	var api *jetstream.APIError
+	return errors.As(err, &api) && api.ErrorCode == subjectsOverlap
 }
 
 // replicas is the largest number of copies that a routed stream has: a dead letter is

@@ -13,9 +13,10 @@ const timeoutMargin = 5 * time.Second
 
 // Streams and subjects of relay itself.
 const (
-	attemptsStream = "RELAY_ATTEMPTS"
-	replayStream   = "RELAY_REPLAY"
-	ledgerStream   = "RELAY_LEDGER"
+	attemptsStream   = "RELAY_ATTEMPTS"
+	replayStream     = "RELAY_REPLAY"
+	ledgerStream     = "RELAY_LEDGER"
+	advisoriesStream = "RELAY_ADVISORIES"
 )
 
 // place finds a value of a part to point at: the one written under the keys, or what

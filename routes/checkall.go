@@ -116,7 +116,8 @@ func (c *checker) checkDeadLetter(r checkedRoute) {
 
 // ownStream says whose a stream is, when it is not the file's to read or define.
 func (c *checker) ownStream(name string) string {
-	if name == attemptsStream || name == replayStream || name == ledgerStream {
+	switch name {
+	case attemptsStream, replayStream, ledgerStream, advisoriesStream:
 		return "a stream of relay itself"
 	}
 	if _, ok := c.deadLetters[name]; ok || name == c.config.DeadLetter.Stream {
