@@ -76,6 +76,7 @@ func (r *route) prepare(ctx context.Context, d *delivery) (out Outcome, settled 
 	if r.filter != nil && d.replay == 0 {
 		match, err := r.filter.match(d)
 		if err != nil {
+			r.metrics.badFilter.Inc()
 			return Outcome{Verdict: routes.Term, Attempt: d.Attempt, Reason: dlqstore.Poison, Error: err.Error()}, true
 		}
 		if !match {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/expr-lang/expr"
 	"github.com/expr-lang/expr/ast"
@@ -21,6 +22,43 @@ type filterEnv struct {
 	Subject string            `expr:"subject"`
 	Headers map[string]string `expr:"headers"` // the first value of each
 	Body    any               `expr:"body"`
+	Work    *work             `expr:"#work"` // a name that no expression can write
+}
+
+// Bounds of one evaluation. An expression has no loops but those over the message's own
+// lists, and each round of them is counted; a round may still be long, of a comparison
+// of long lists for one, and so the time is looked at between two rounds.
+const (
+	filterMostRounds = 200_000
+	filterMostTime   = 2 * time.Second
+)
+
+// work is what an evaluation has done so far.
+type work struct {
+	rounds int
+	began  time.Time
+}
+
+func (w *work) round() error {
+	w.rounds++
+	switch {
+	case w.rounds > filterMostRounds:
+		return fmt.Errorf("it goes through the message's lists more than %d times", filterMostRounds)
+	case time.Since(w.began) > filterMostTime:
+		return fmt.Errorf("it takes longer than %s", filterMostTime)
+	}
+	return nil
+}
+
+// countRounds puts a call of #round before the body of every loop.
+type countRounds struct{}
+
+func (countRounds) Visit(node *ast.Node) {
+	if p, ok := (*node).(*ast.PredicateNode); ok {
+		count := &ast.CallNode{Callee: &ast.IdentifierNode{Value: "#round"}, Arguments: []ast.Node{&ast.IdentifierNode{Value: "#work"}}}
+		count.SetLocation(p.Node.Location()) // for the error
+		p.Node = &ast.SequenceNode{Nodes: []ast.Node{count, p.Node}}
+	}
 }
 
 // CheckFilter says whether the text is an expression that a route's filter: may be.
@@ -36,7 +74,11 @@ func compileFilter(text string) (*filter, error) {
 		return nil, nil
 	}
 	f := &filter{}
-	program, err := expr.Compile(text, expr.Env(filterEnv{}), expr.AsBool(), expr.Patch(watchBody{f}))
+	program, err := expr.Compile(text, expr.Env(filterEnv{}), expr.AsBool(), expr.Patch(watchBody{f}), expr.Patch(countRounds{}),
+		expr.Function("#round", func(params ...any) (any, error) {
+			w, _ := params[0].(*work) // the only argument that it is ever called with
+			return nil, w.round()
+		}))
 	if err != nil {
 		return nil, fmt.Errorf("filter: %w", err)
 	}
@@ -44,11 +86,10 @@ func compileFilter(text string) (*filter, error) {
 	return f, nil
 }
 
-// match says whether the message is to be sent. An expression has no loops but those
-// over the message's own lists; the machine's memory budget bounds what it may make of
-// them, and nothing bounds its time.
+// match says whether the message is to be sent. An error means that the expression
+// cannot be worked out for it, or not within the bounds of its work.
 func (f *filter) match(d *delivery) (bool, error) {
-	env := filterEnv{Subject: d.Subject, Headers: make(map[string]string, len(d.Headers))}
+	env := filterEnv{Subject: d.Subject, Headers: make(map[string]string, len(d.Headers)), Work: &work{began: time.Now()}}
 	for name, values := range d.Headers {
 		if len(values) > 0 {
 			env.Headers[name] = values[0]
