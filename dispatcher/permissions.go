@@ -1,24 +1,81 @@
 package dispatcher
 
 import (
+	"slices"
+
 	"relay/dlqstore"
 	"relay/routes"
 )
 
-// PublishSubjects are the subjects that relay publishes to for a route, as its NATS
-// user needs the permission for them: a place of a subject that varies stands filled.
-func PublishSubjects(r routes.Route) []string {
-	subjects := []string{
-		"$JS.API.STREAM.LIST", "$JS.API.CONSUMER.LIST." + r.Stream,
-		r.DeadLetter.Subject(r.Name, "any"), dlqstore.AttemptsSubjectPrefix + r.Name,
+// Permissions are the subjects that a NATS user has to be allowed, as a server's
+// configuration lists them.
+type Permissions struct {
+	Publish, Subscribe []string
+}
+
+// Needs is the least that running the file takes: deliveries, dead letters, replays,
+// their projection, pauses, and relay's own look at streams and consumers. Deleting
+// consumers, which --allow-recreate and relay plan --prune do, is not among it.
+// Answers come to inbox, as in _INBOX.>.
+func Needs(c *routes.Config, inbox string) Permissions {
+	p := Permissions{
+		// Reading only; over all streams, for a consumer whose route has gone may be on any.
+		Publish: []string{
+			"$SYS.REQ.USER.INFO", "$JS.API.INFO",
+			"$JS.API.STREAM.LIST", "$JS.API.STREAM.INFO.*", "$JS.API.CONSUMER.LIST.*",
+		},
+		Subscribe: []string{inbox},
 	}
-	for _, c := range [][2]string{{r.Stream, r.Consumer.Durable}, {dlqstore.ReplayStream, replayDurable(r.Name)}} {
-		stream, consumer := c[0], c[0]+"."+c[1]
-		subjects = append(subjects, "$JS.API.STREAM.INFO."+stream, "$JS.API.CONSUMER.INFO."+consumer,
-			"$JS.API.CONSUMER.CREATE."+consumer, "$JS.ACK."+consumer+".1.1.1.1.1")
-		if r.Consumer.Type == routes.Pull || stream == dlqstore.ReplayStream {
-			subjects = append(subjects, "$JS.API.CONSUMER.MSG.NEXT."+consumer)
+	for _, s := range c.Streams {
+		p.Publish = append(p.Publish, makeStream(s.Name)...)
+	}
+	for _, s := range ownStreams(c, 1) {
+		p.Publish = append(p.Publish, makeStream(s.Name)...)
+		if s.Name != ledgerStream && s.Name != dlqstore.ReplayStream {
+			p.Publish = append(p.Publish, useConsumer(s.Name, dlqstore.ProjectorConsumer)...)
 		}
 	}
-	return subjects
+	p.Publish = append(p.Publish, "$JS.API.STREAM.MSG.GET."+ledgerStream)
+	for _, r := range c.Routes {
+		if !r.Enabled {
+			continue
+		}
+		p.Publish = append(p.Publish, RouteNeeds(r)...)
+		if r.Consumer.Type == routes.Push {
+			p.Subscribe = append(p.Subscribe, r.Consumer.DeliverSubject)
+		}
+	}
+	for _, list := range []*[]string{&p.Publish, &p.Subscribe} {
+		slices.Sort(*list)
+		*list = slices.Compact(*list)
+	}
+	return p
+}
+
+// RouteNeeds is what one route takes beside what all have in common.
+func RouteNeeds(r routes.Route) []string {
+	replay := replayDurable(r.Name)
+	return slices.Concat(
+		useConsumer(r.Stream, r.Consumer.Durable), useConsumer(dlqstore.ReplayStream, replay),
+		[]string{
+			"$JS.API.CONSUMER.INFO." + r.Stream + "." + keeperOf(r.Consumer.Durable),
+			// JetStream puts the one filter of a consumer into the subject.
+			"$JS.API.CONSUMER.CREATE." + dlqstore.ReplayStream + "." + replay + "." + dlqstore.ReplaySubjectPrefix + r.Name,
+			"$JS.API.CONSUMER.PAUSE." + r.Stream + "." + r.Consumer.Durable,
+			"$JS.API.CONSUMER.PAUSE." + dlqstore.ReplayStream + "." + replay,
+			r.DeadLetter.Subject(r.Name, ">"), dlqstore.AttemptsSubjectPrefix + r.Name, dlqstore.ReplaySubjectPrefix + r.Name,
+			ledgerSubjectPrefix + r.Name + ".*",
+		})
+}
+
+func makeStream(name string) []string {
+	return []string{"$JS.API.STREAM.CREATE." + name, "$JS.API.STREAM.UPDATE." + name}
+}
+
+func useConsumer(stream, durable string) []string {
+	consumer := stream + "." + durable
+	return []string{
+		"$JS.API.CONSUMER.INFO." + consumer, "$JS.API.CONSUMER.CREATE." + consumer,
+		"$JS.API.CONSUMER.MSG.NEXT." + consumer, "$JS.ACK." + consumer + ".>",
+	}
 }

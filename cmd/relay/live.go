@@ -171,26 +171,29 @@ func (l *live) checkPermissions(ctx context.Context) {
 	if inbox := l.conn.NewInbox(); !may.Subscribe.allow(inbox) {
 		l.say("", false, "the NATS user may subscribe to %s>, where answers come", inbox[:strings.Index(inbox, ".")+1])
 	}
-	for _, s := range l.config.Streams {
-		l.need(may, "", "$JS.API.STREAM.INFO."+s.Name, "$JS.API.STREAM.CREATE."+s.Name, "$JS.API.STREAM.UPDATE."+s.Name)
-	}
+	shared := dispatcher.Needs(l.config, "").Publish
 	for _, r := range l.config.Routes {
 		if r.Enabled {
-			l.need(may, r.Name, dispatcher.PublishSubjects(r)...)
+			own := dispatcher.RouteNeeds(r)
+			l.need(may, r.Name, own...)
+			shared = slices.DeleteFunc(shared, func(s string) bool { return slices.Contains(own, s) })
 		}
 	}
+	l.need(may, "", shared...)
 }
 
 // need records those of the subjects that the user may not publish to.
 func (l *live) need(may permissions, route string, subjects ...string) {
-	lacking := slices.DeleteFunc(subjects, may.Publish.allow)
+	lacking := slices.DeleteFunc(slices.Clone(subjects), may.Publish.allow)
 	if len(lacking) > 0 {
 		l.say(route, false, "the NATS user may publish what relay publishes, got no permission for %s", strings.Join(lacking, ", "))
 	}
 }
 
-// allow says whether a subject passes the lists; an empty allow list allows all.
+// allow says whether all that a subject, which may hold wildcards, stands for passes
+// the lists; an empty allow list allows all.
 func (p permission) allow(subject string) bool {
 	matches := func(filter string) bool { return routes.Matches(filter, subject) }
-	return (len(p.Allow) == 0 || slices.ContainsFunc(p.Allow, matches)) && !slices.ContainsFunc(p.Deny, matches)
+	overlaps := func(filter string) bool { return routes.Overlap(filter, subject) }
+	return (len(p.Allow) == 0 || slices.ContainsFunc(p.Allow, matches)) && !slices.ContainsFunc(p.Deny, overlaps)
 }

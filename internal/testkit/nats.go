@@ -43,6 +43,9 @@ func NATS(t testing.TB, changes ...func(*server.Options)) *Server {
 	return s
 }
 
+// MonitorURL is where the server tells about itself, if its options say so.
+func (s *Server) MonitorURL() string { return "http://" + s.srv.MonitorAddr().String() }
+
 // Conn connects to the server as the given options say and closes with the test.
 func (s *Server) Conn(t testing.TB, opts ...nats.Option) *nats.Conn {
 	t.Helper()
