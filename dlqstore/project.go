@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"relay/internal/failpoint"
 )
 
 func (s *store) Project(ctx context.Context, b Batch) error {
@@ -24,7 +26,11 @@ func (s *store) Project(ctx context.Context, b Batch) error {
 				return err
 			}
 		}
-		return s.projectPart(ctx, tx, records, b.Attempts)
+		if err := s.projectPart(ctx, tx, records, b.Attempts); err != nil {
+			return err
+		}
+		failpoint.Hit(failpoint.Projected)
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("project %d dead letters and %d attempts: %w", len(b.DeadLetters), len(b.Attempts), err)

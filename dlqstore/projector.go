@@ -12,6 +12,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
+
+	"relay/internal/failpoint"
 )
 
 const (
@@ -208,7 +210,14 @@ func fetch(c jetstream.Consumer, n int, opts ...jetstream.FetchOpt) ([]jetstream
 func (p *Projector) project(ctx context.Context, stream string, msgs []jetstream.Msg) error {
 	writing, cancel := context.WithTimeout(ctx, projectTimeout)
 	defer cancel()
-	err := p.store.Project(writing, decodeBatch(stream, msgs))
+	batch := decodeBatch(stream, msgs)
+	err := p.store.Project(writing, batch)
+	if err == nil {
+		failpoint.Hit(failpoint.Committed)
+		if batch.endsReplay() {
+			failpoint.Hit(failpoint.Recorded)
+		}
+	}
 	for _, m := range msgs {
 		if err != nil {
 			_ = m.Nak() // else it comes again after AckWait
@@ -246,6 +255,12 @@ func (b *Batch) decode(stream string, m jetstream.Msg) error {
 		b.DeadLetters = append(b.DeadLetters, r)
 	}
 	return err
+}
+
+// endsReplay says whether it tells of the end of a replay.
+func (b *Batch) endsReplay() bool {
+	return slices.ContainsFunc(b.DeadLetters, func(r Record) bool { return r.Replay > 0 }) ||
+		slices.ContainsFunc(b.Attempts, func(a Attempt) bool { return a.Replay > 0 && a.Verdict == "ack" })
 }
 
 // watch keeps the gauge near the sum of what the consumers have before them, and looks

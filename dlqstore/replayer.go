@@ -10,6 +10,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"relay/internal/failpoint"
 )
 
 const (
@@ -29,9 +31,9 @@ type ReplayerOptions struct {
 	Logger *slog.Logger
 }
 
-// Replayer advances the replay jobs and hands the replays that were started in the Store to the replay lane. The
-// table is its outbox: a replay stays pending until the lane holds it, and a second
-// hand-over is a duplicate that JetStream drops.
+// Replayer advances the replay jobs and hands the replays that were started in the
+// Store to the replay lane. The table is its outbox: a replay stays pending until the
+// lane holds it, and a second hand-over is a duplicate that JetStream drops.
 type Replayer struct {
 	js    jetstream.JetStream
 	store Store
@@ -149,6 +151,7 @@ func (r *Replayer) send(ctx context.Context, replay Replay) error {
 	if err != nil {
 		return fmt.Errorf("hand replay %d of %s to the replay lane: %w", replay.Number, replay.ID, err)
 	}
+	failpoint.Hit(failpoint.Offered)
 	return r.store.MarkReplaySent(ctx, replay)
 }
 
