@@ -19,10 +19,11 @@ type Permissions struct {
 // Answers come to inbox, as in _INBOX.>.
 func Needs(c *routes.Config, inbox string) Permissions {
 	p := Permissions{
-		// Reading only; over all streams, for a consumer whose route has gone may be on any.
+		// Reading only; over all streams, for a consumer whose route has gone may be on any,
+		// and so may one of which an advisory tells.
 		Publish: []string{
-			"$SYS.REQ.USER.INFO", "$JS.API.INFO",
-			"$JS.API.STREAM.LIST", "$JS.API.STREAM.INFO.*", "$JS.API.CONSUMER.LIST.*",
+			"$SYS.REQ.USER.INFO", "$JS.API.INFO", "$JS.API.STREAM.LIST", "$JS.API.STREAM.INFO.*",
+			"$JS.API.CONSUMER.LIST.*", "$JS.API.CONSUMER.INFO.*.*",
 		},
 		Subscribe: []string{inbox},
 	}
@@ -31,11 +32,12 @@ func Needs(c *routes.Config, inbox string) Permissions {
 	}
 	for _, s := range ownStreams(c, 1) {
 		p.Publish = append(p.Publish, makeStream(s.Name)...)
-		if s.Name != ledgerStream && s.Name != dlqstore.ReplayStream {
+		if s.Name == dlqstore.AttemptsStream || isDeadLetterStream(c, s.Name) {
 			p.Publish = append(p.Publish, useConsumer(s.Name, dlqstore.ProjectorConsumer)...)
 		}
 	}
-	p.Publish = append(p.Publish, "$JS.API.STREAM.MSG.GET."+ledgerStream)
+	p.Publish = slices.Concat(p.Publish, readMessage(ledgerStream), readMessage(dlqstore.ReplayStream),
+		useConsumer(advisoriesStream, advisoriesDurable))
 	for _, r := range c.Routes {
 		if !r.Enabled {
 			continue
@@ -56,9 +58,8 @@ func Needs(c *routes.Config, inbox string) Permissions {
 func RouteNeeds(r routes.Route) []string {
 	replay := replayDurable(r.Name)
 	return slices.Concat(
-		useConsumer(r.Stream, r.Consumer.Durable), useConsumer(dlqstore.ReplayStream, replay),
+		useConsumer(r.Stream, r.Consumer.Durable), useConsumer(dlqstore.ReplayStream, replay), readMessage(r.Stream),
 		[]string{
-			"$JS.API.CONSUMER.INFO." + r.Stream + "." + keeperOf(r.Consumer.Durable),
 			// JetStream puts the one filter of a consumer into the subject.
 			"$JS.API.CONSUMER.CREATE." + dlqstore.ReplayStream + "." + replay + "." + dlqstore.ReplaySubjectPrefix + r.Name,
 			"$JS.API.CONSUMER.PAUSE." + r.Stream + "." + r.Consumer.Durable,
@@ -74,8 +75,14 @@ func makeStream(name string) []string {
 
 func useConsumer(stream, durable string) []string {
 	consumer := stream + "." + durable
-	return []string{
-		"$JS.API.CONSUMER.INFO." + consumer, "$JS.API.CONSUMER.CREATE." + consumer,
-		"$JS.API.CONSUMER.MSG.NEXT." + consumer, "$JS.ACK." + consumer + ".>",
-	}
+	return []string{"$JS.API.CONSUMER.CREATE." + consumer, "$JS.API.CONSUMER.MSG.NEXT." + consumer, "$JS.ACK." + consumer + ".>"}
+}
+
+// readMessage is how one message of a stream is read, directly where the stream allows.
+func readMessage(stream string) []string {
+	return []string{"$JS.API.STREAM.MSG.GET." + stream, "$JS.API.DIRECT.GET." + stream}
+}
+
+func isDeadLetterStream(c *routes.Config, name string) bool {
+	return slices.ContainsFunc(c.Routes, func(r routes.Route) bool { return r.DeadLetter.Stream == name })
 }

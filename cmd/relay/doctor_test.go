@@ -64,7 +64,7 @@ func TestDoctor(t *testing.T) {
 		text  string
 	}{
 		{"nats", levelOK, "nats-server " + server.VERSION}, {"permission", levelOK, "calls that change nothing were tried"},
-		{"jetstream", levelOK, "JetStream is on"}, {"sync", levelOK, "always"}, {"routes", levelOK, "1 route; 7 streams or consumers"},
+		{"jetstream", levelOK, "JetStream is on"}, {"sync", levelOK, "always"}, {"routes", levelOK, "1 route; 8 streams or consumers"},
 		{"projection", levelOK, "no relay"}, {"webhooks", levelOK, "addresses"}, {"database", levelWarn, "may do anything"},
 		{"schema", levelWarn, "version 0 of"}, {"clock", levelOK, "database"}, {"retention", levelOK, "a week"},
 	} {
@@ -177,8 +177,8 @@ func leastUser(t *testing.T, file string, without ...string) (*testkit.Server, s
 }
 
 // With the permissions that doctor prints, and no other, relay does everything: it makes
-// its streams, delivers, tries again, parks, projects, replays, pauses, and goes on after
-// a restart with messages that it had given back.
+// its streams, delivers, tries again, parks, projects, replays, pauses, keeps what
+// JetStream gave up, and goes on after a kill.
 func TestLeastPermissions(t *testing.T) {
 	file := writeRoutes(t, strings.Replace(ordersRoute, "concurrency: 4", "concurrency: 1", 1)+`
   - name: audit
@@ -197,6 +197,8 @@ func TestLeastPermissions(t *testing.T) {
 				refuse = false
 				w.WriteHeader(http.StatusUnprocessableEntity)
 			}
+		case "taken":
+			w.WriteHeader(http.StatusServiceUnavailable)
 		case "retry":
 			if retry {
 				retry = false
@@ -244,6 +246,17 @@ func TestLeastPermissions(t *testing.T) {
 			t.Errorf("%s: %d %s", do, status, body)
 		}
 	}
+	c, err := js.Consumer(t.Context(), "ORDERS", "relay-billing")
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := c.CachedInfo().Config
+	changed.MaxDeliver = 1
+	if _, err := js.UpdateConsumer(t.Context(), "ORDERS", changed); err != nil {
+		t.Fatal(err)
+	}
+	send("orders.created", "taken")
+	testkit.Eventually(t, func() bool { return len(deadLetters(t, admin, "state=dead")) == 1 }, "the message that JetStream gave up to be kept")
 	if code, stdout, stderr := command(t, "", "doctor", "--routes", file, "--nats", url, "--database", h.database); code != exitDone {
 		t.Errorf("doctor as that user: exit %d\n%s%s", code, stdout, stderr)
 	}

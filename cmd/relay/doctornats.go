@@ -105,7 +105,7 @@ func (d *doctor) permissions(ctx context.Context, l *live, refused <-chan string
 			continue
 		}
 		tried++
-		if err := ask(ctx, l.conn, strings.Replace(subject, "*", d.config.Routes[0].Stream, 1), refused); err != nil {
+		if err := ask(ctx, l.conn, strings.ReplaceAll(subject, "*", d.config.Routes[0].Stream), refused); err != nil {
 			d.fail("permission", mend, "%v", err)
 			return false
 		}
@@ -292,7 +292,7 @@ func (d *doctor) plan(plan *dispatcher.Plan) {
 // has.
 func (d *doctor) stream(info *jetstream.StreamInfo, most int) {
 	c, before := info.Config, len(d.findings)
-	dead := slices.ContainsFunc(d.config.Routes, func(r routes.Route) bool { return r.DeadLetter.Stream == c.Name })
+	dead := slices.Contains(deadLetterStreams(d.config), c.Name)
 	warn := func(mend, format string, args ...any) {
 		d.warn("stream", mend, "%s: "+format, append([]any{c.Name}, args...)...)
 	}
