@@ -50,9 +50,13 @@ func classify(a webhook.Answer, s standing, p routes.Route) Outcome {
 	}
 	switch o.Verdict {
 	case routes.Term:
-		o.Reason = dlqstore.Rejected
-		if aborts(a) {
+		switch {
+		case aborts(a):
 			o.Reason = dlqstore.Aborted
+		case a.Status == http.StatusRequestEntityTooLarge, a.Status == http.StatusRequestHeaderFieldsTooLarge:
+			o.Reason = dlqstore.Oversize
+		default:
+			o.Reason = dlqstore.Rejected
 		}
 	case routes.Nak:
 		return retryOrDie(o, a, s, p.Retry)

@@ -55,8 +55,15 @@ func TestClassifyEveryStatus(t *testing.T) {
 		if got.Verdict != want {
 			t.Errorf("%d: got %s, want %s", s, got.Verdict, want)
 		}
-		if (got.Verdict == routes.Term) != (got.Reason == dlqstore.Rejected) {
-			t.Errorf("%d: verdict %s with reason %q", s, got.Verdict, got.Reason)
+		reason := dlqstore.Reason("")
+		switch {
+		case s == 413 || s == 431:
+			reason = dlqstore.Oversize
+		case got.Verdict == routes.Term:
+			reason = dlqstore.Rejected
+		}
+		if got.Reason != reason {
+			t.Errorf("%d: verdict %s with reason %q, want %q", s, got.Verdict, got.Reason, reason)
 		}
 		if (got.Verdict == routes.Ack) != (got.Error == "") {
 			t.Errorf("%d: verdict %s with error %q", s, got.Verdict, got.Error)

@@ -114,7 +114,8 @@ func (r *route) attempt(ctx, work context.Context, d *delivery) Outcome {
 		if !d.sent { // no request was made, so none is recorded
 			switch {
 			case out.Verdict != routes.Nak:
-				return out // it is too old to wait any longer
+				out.Attempt-- // it is too old to wait any longer, and this one was not made
+				return out
 			case ctx.Err() != nil:
 				<-r.quiet
 				out.RetryIn = 0

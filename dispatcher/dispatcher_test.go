@@ -222,6 +222,7 @@ func TestDeadLetters(t *testing.T) {
 	}{
 		"exhausted": {testkit.Status(500), dlqstore.Exhausted, 3, 500},
 		"rejected":  {testkit.Status(422), dlqstore.Rejected, 1, 422},
+		"oversize":  {testkit.Status(413), dlqstore.Oversize, 1, 413},
 		"aborted": {func(w http.ResponseWriter, _ testkit.Request) {
 			w.Header().Set("webhook-delivery", "abort-message")
 			w.WriteHeader(http.StatusInternalServerError)
