@@ -43,7 +43,10 @@ func devCommand() *cobra.Command {
 		if err := fromEnv(cmd, map[string]string{"admin": "RELAY_ADMIN_ADDR"}); err != nil {
 			return err
 		}
-		if s.log, err = newLogger(cmd.OutOrStdout(), logFormat, logLevel); err != nil {
+		if s.log, err = newLogger(cmd.OutOrStdout(), logFormat, logLevel); err == nil {
+			s.log, err = sampleLog(s.log, s.logSample)
+		}
+		if err != nil {
 			return unusable(err)
 		}
 		temporary := s.data == ""

@@ -59,7 +59,10 @@ func runCommand() *cobra.Command {
 		if watch {
 			s.reload.watch = routesPath
 		}
-		if s.log, err = newLogger(cmd.ErrOrStderr(), logFormat, logLevel); err != nil {
+		if s.log, err = newLogger(cmd.ErrOrStderr(), logFormat, logLevel); err == nil {
+			s.log, err = sampleLog(s.log, s.logSample)
+		}
+		if err != nil {
 			return unusable(err)
 		}
 		if s.embedded {
@@ -88,6 +91,7 @@ func serverFlags(cmd *cobra.Command, s *settings, adminAddr, logLevel *string) {
 	f.StringSliceVar(&s.authOptions.TrustedProxies, "admin-trusted-proxies", nil, "addresses and CIDRs of proxies whose X-Forwarded-For, X-Forwarded-Proto and --admin-trusted-header are believed")
 	f.Int64Var(&s.maxInFlight, "max-in-flight-bytes", dispatcher.DefaultMaxInFlightBytes, "bytes of messages in hand at once, over all routes")
 	f.StringVar(logLevel, "log-level", "info", "debug, info, warn or error")
+	f.IntVar(&s.logSample, "log-sample", 1, "write one in so many lines of deliveries that succeeded, and all of what failed; 1 writes every line")
 }
 
 // checkRun finds contradictions between the flags before anything is opened.

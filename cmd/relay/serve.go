@@ -46,6 +46,7 @@ type settings struct {
 	reload        reloading
 	lookupEnv     func(string) (string, bool)
 	log           *slog.Logger
+	logSample     int // sampleLog's
 	// announce, when set, says what runs where in place of a line of log.
 	announce func(r running)
 	// traffic, when set, goes on beside everything else until its context ends.
