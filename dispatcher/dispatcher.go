@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -56,6 +57,10 @@ type Options struct {
 	Registerer prometheus.Registerer
 	// LookupEnv resolves {env: NAME} secrets. nil: the process's environment.
 	LookupEnv func(string) (string, bool)
+	// Forbidden are the addresses that no webhook of strict egress may reach, relay's own
+	// NATS, database and admin page. An unspecified address stands for its port on every
+	// address that is not public. nil: none.
+	Forbidden []netip.AddrPort
 	// AllowRecreate lets relay delete and create consumers anew when the file changes
 	// what JetStream cannot change in place. Their position is kept.
 	AllowRecreate bool
@@ -128,7 +133,7 @@ func New(o Options) (*Dispatcher, error) {
 	}
 	s := &shared{
 		conn: o.Conn, overflow: o.Overflow, instance: o.Instance, log: o.Logger, metrics: m, budget: budget,
-		webhook:       webhook.Options{Version: o.Version, LookupEnv: o.LookupEnv, Logger: o.Logger},
+		webhook:       webhook.Options{Version: o.Version, LookupEnv: o.LookupEnv, Logger: o.Logger, Forbidden: o.Forbidden},
 		allowRecreate: o.AllowRecreate,
 	}
 	s.current.Store(o.Config)

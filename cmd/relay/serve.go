@@ -97,6 +97,7 @@ func serve(ctx context.Context, s settings) error {
 	disp, err := dispatcher.New(dispatcher.Options{
 		Conn: conn, Config: s.config, Overflow: store, Instance: instance(), Version: relayVersion(),
 		Drain: s.drain, MaxInFlightBytes: s.maxInFlight, Logger: s.log, Registerer: reg, LookupEnv: s.lookupEnv, AllowRecreate: s.allowRecreate,
+		Forbidden: ownAddresses(ctx, conn, s.database, s.admin.Addr(), s.log),
 	})
 	if err != nil {
 		return wrong(err)
