@@ -9,8 +9,10 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/http/httptrace"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -46,7 +48,7 @@ func listenCommand() *cobra.Command {
 	f.StringVar(&l.secret, "secret", "", "whsec_ secret to sign with [RELAY_SECRET] (default a new one)")
 	f.BoolVar(&printSecret, "print-secret", false, "print the secret that requests are signed with")
 	f.StringArrayVarP(&headers, "header", "H", nil, "a header to send with each request, as 'Name: value'; may be repeated")
-	f.StringVar(&l.output, "output", "compact", "compact or json: one line a message")
+	f.StringVar(&l.output, "output", "compact", "compact or json: one line a message; interactive: with keys to send the last one again (r), show it (d) and quit (q)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := fromEnv(cmd, map[string]string{"secret": "RELAY_SECRET"}); err != nil {
 			return err
@@ -55,8 +57,8 @@ func listenCommand() *cobra.Command {
 		if err != nil {
 			return unusable(err)
 		}
-		if l.output != "compact" && l.output != "json" {
-			return unusable(fmt.Errorf("--output: want compact or json, got %q", l.output))
+		if l.output != "compact" && l.output != "json" && l.output != interactive {
+			return unusable(fmt.Errorf("--output: want compact, json or interactive, got %q", l.output))
 		}
 		if name == "" || to == "" {
 			return unusable(errors.New("which route, and to where? Give --route NAME and --forward-to URL"))
@@ -76,8 +78,16 @@ func listenCommand() *cobra.Command {
 			return err
 		}
 		defer closeConn()
-		l.out = cmd.OutOrStdout()
-		return l.run(cmd.Context(), js, begin, printSecret, cmd.ErrOrStderr())
+		l.out, l.errOut = cmd.OutOrStdout(), cmd.ErrOrStderr()
+		ctx := cmd.Context()
+		if l.output == interactive {
+			var leave func()
+			if ctx, leave, err = l.interact(ctx, cmd.InOrStdin()); err != nil {
+				return unusable(err)
+			}
+			defer leave()
+		}
+		return l.run(ctx, js, begin, printSecret)
 	}
 	return cmd
 }
@@ -89,7 +99,18 @@ type listening struct {
 	secret  string
 	output  string
 	out     io.Writer
+	errOut  io.Writer
 	sender  *webhook.Sender
+
+	mu   sync.Mutex // of what is sent and written, between messages and keys
+	last *exchange  // nil: nothing was sent yet
+}
+
+// exchange is one message, as it went out last, and the answer.
+type exchange struct {
+	message webhook.Message
+	headers []string // lines
+	answer  webhook.Answer
 }
 
 // sinceTime reads --since; the zero time is from now on.
@@ -139,7 +160,7 @@ func (l *listening) turnTo(to string, headers []string) error {
 }
 
 // run forwards until ctx ends.
-func (l *listening) run(ctx context.Context, js jetstream.JetStream, since time.Time, printSecret bool, stderr io.Writer) error {
+func (l *listening) run(ctx context.Context, js jetstream.JetStream, since time.Time, printSecret bool) error {
 	defer l.sender.Close()
 	filters := l.route.FilterSubjects
 	if l.subject != "" {
@@ -148,17 +169,17 @@ func (l *listening) run(ctx context.Context, js jetstream.JetStream, since time.
 		}
 		filters = []string{l.subject}
 	}
-	t, err := newTail(ctx, js, l.route.Stream, filters, since, stderr)
+	t, err := newTail(ctx, js, l.route.Stream, filters, since, l.errOut)
 	if err != nil {
 		return unusable(err)
 	}
-	fmt.Fprintf(stderr, "listening: route %s → %s (Ctrl-C ends it)\n", l.route.Name, l.route.Webhook.URL)
+	fmt.Fprintf(l.errOut, "listening: route %s → %s (Ctrl-C ends it)\n", l.route.Name, l.route.Webhook.URL)
 	if printSecret {
-		fmt.Fprintf(stderr, "signing with %s\n", l.secret)
+		fmt.Fprintf(l.errOut, "signing with %s\n", l.secret)
 	}
 	err = t.run(ctx, func(m jetstream.Msg, meta *jetstream.MsgMetadata) {
-		if line := l.forward(ctx, m, meta); line != nil && ctx.Err() == nil {
-			line.write(l.out, l.output)
+		if out, wanted := l.message(m, meta); wanted {
+			l.forward(ctx, out)
 		}
 	})
 	if err != nil {
@@ -179,23 +200,33 @@ type forwarded struct {
 	Error    string         `json:"error,omitempty"`
 }
 
-// forward sends one message; nil for one that the route does not send.
-func (l *listening) forward(ctx context.Context, m jetstream.Msg, meta *jetstream.MsgMetadata) *forwarded {
+// message is what the route would send of one of JetStream's, unless it would not.
+func (l *listening) message(m jetstream.Msg, meta *jetstream.MsgMetadata) (webhook.Message, bool) {
 	out := webhook.Message{
 		ID:      dlqstore.NewID(l.route.Name, l.route.Stream, meta.Sequence.Stream, meta.Timestamp),
 		Subject: m.Subject(), Stream: l.route.Stream, Sequence: meta.Sequence.Stream, Attempt: 1,
 		EventTime: meta.Timestamp, Headers: m.Headers(), Body: m.Data(),
 	}
-	if wanted, err := dispatcher.Wants(l.route, out); err != nil || !wanted || !takes(l.route, out.Subject) {
-		return nil
-	}
+	wanted, err := dispatcher.Wants(l.route, out)
+	return out, err == nil && wanted && takes(l.route, out.Subject)
+}
+
+// forward sends one message and writes what became of it.
+func (l *listening) forward(ctx context.Context, out webhook.Message) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	sent := &exchange{message: out}
 	at := time.Now()
-	answer := l.sender.Send(ctx, &out)
-	o := dispatcher.Judge(answer, 1, l.route)
-	return &forwarded{
-		At: at, Subject: out.Subject, Sequence: out.Sequence, ID: out.ID, Status: o.Status,
-		Duration: float64(answer.Duration.Microseconds()) / 1000, Outcome: o.Verdict, Error: o.Error,
+	sent.answer = l.sender.Send(httptrace.WithClientTrace(ctx, headersSent(&sent.headers)), &out)
+	if ctx.Err() != nil {
+		return
 	}
+	l.last = sent
+	o := dispatcher.Judge(sent.answer, out.Attempt, l.route)
+	(&forwarded{
+		At: at, Subject: out.Subject, Sequence: out.Sequence, ID: out.ID, Status: o.Status,
+		Duration: float64(sent.answer.Duration.Microseconds()) / 1000, Outcome: o.Verdict, Error: o.Error,
+	}).write(l.out, l.output)
 }
 
 func (f *forwarded) write(w io.Writer, output string) {

@@ -109,6 +109,7 @@ func TestListenRefuses(t *testing.T) {
 		`no route "biling"`:             {"--route", "biling", "--forward-to", "x"},
 		"--since":                       {"--route", "billing", "--forward-to", "x", "--since", "yesterday"},
 		"--output":                      {"--route", "billing", "--forward-to", "x", "--output", "xml"},
+		"takes keys from a terminal":    {"--route", "billing", "--forward-to", "x", "--output", "interactive"},
 		"gets only orders.>":            {"--route", "billing", "--forward-to", "x", "--subject", "invoices.>"},
 		`stream "JOBS" is a work queue`: {"--route", "jobs", "--forward-to", "x"},
 		`look at stream "NOWHERE"`:      {"--route", "lost", "--forward-to", "x"},
