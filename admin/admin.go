@@ -49,6 +49,9 @@ type Options struct {
 	// Auth knows who may do what. Nil: there is no authentication, and whoever reaches
 	// the address may do everything.
 	Auth *Auth
+	// BasePath is the path under which people reach the admin surface, as in /relay,
+	// when a proxy has it there; requests are answered with it and without it. Empty: /.
+	BasePath string
 	// AllowRemote serves addresses other than loopback, and requests for any host
 	// name, without Auth. It is meant for a container whose port is published on
 	// loopback only.
@@ -84,6 +87,9 @@ type Server struct {
 	limits HealthLimits
 	pages  *pages
 	assets *assets
+
+	live    chan struct{} // room for streams of events
+	closing chan struct{} // closed when relay stops
 }
 
 // New makes a Server. It opens nothing and starts nothing.
@@ -105,23 +111,29 @@ func New(o Options) (*Server, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	assets, err := newAssets()
+	base, err := checkBasePath(o.BasePath)
 	if err != nil {
 		return nil, err
 	}
-	pages, err := newPages(assets)
+	o.BasePath = base
+	assets, err := newAssets(base)
+	if err != nil {
+		return nil, err
+	}
+	pages, err := newPages(assets, base)
 	if err != nil {
 		return nil, err
 	}
 	return &Server{
 		opts: o, log: o.Logger, now: o.Now, limits: o.HealthLimits.withDefaults(), pages: pages, assets: assets,
+		live: make(chan struct{}, maxLive), closing: make(chan struct{}),
 	}, nil
 }
 
 // Handler serves everything. It is the whole list of what relay answers to.
 func (s *Server) Handler() http.Handler {
 	r := chi.NewRouter()
-	r.Use(s.recoverPanic, s.guardHost, secureHeaders, s.guardOrigin, limitTime, middleware.GetHead)
+	r.Use(s.stripBase, s.recoverPanic, s.guardHost, secureHeaders, s.guardOrigin, middleware.GetHead)
 	r.NotFound(s.notFound)
 	r.MethodNotAllowed(s.methodNotAllowed)
 
@@ -161,7 +173,11 @@ func (s *Server) routeViewer(r chi.Router) {
 	r.Get("/routes/{name}", s.page(s.routePage))
 	r.Get("/dead-letters", s.page(s.deadLettersPage))
 	r.Get("/dead-letters/{id}", s.page(s.deadLetterPage))
+	r.Post("/dead-letters/export", s.stream(s.exportPage))
 	r.Get("/replays", s.page(s.replaysPage))
+	r.Get("/replays/{id}", s.page(s.jobPage))
+	r.Get("/audit", s.page(s.auditPage))
+	r.Get(eventsPath, s.stream(s.events))
 	r.Post("/logout", s.page(s.logoutPage))
 
 	r.Get("/api/v1/routes", s.api(s.listRoutes))
@@ -184,6 +200,9 @@ func (s *Server) routeOperator(r chi.Router) {
 	r.Post("/dead-letters/{id}/replay", s.page(s.replayPage))
 	r.Post("/dead-letters/{id}/discard", s.page(s.discardPage))
 	r.Post("/dead-letters/{id}/restore", s.page(s.restorePage))
+	r.Post("/dead-letters/choose", s.page(s.choosePage))
+	r.Post("/dead-letters/discard", s.page(s.discardManyPage))
+	r.Post("/dead-letters/restore", s.page(s.restoreManyPage))
 	r.Get("/replays/new", s.page(s.newReplaysPage))
 	r.Post("/replays", s.page(s.startReplaysPage))
 	r.Post("/replays/{id}/pause", s.page(s.changeJobPage(dlqstore.JobPaused, "job-paused")))

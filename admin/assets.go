@@ -23,7 +23,8 @@ type assets struct {
 	paths   map[string]string // by plain name
 }
 
-func newAssets() (*assets, error) {
+// newAssets reads the files; base is the path under which they are served.
+func newAssets(base string) (*assets, error) {
 	a := &assets{content: map[string][]byte{}, paths: map[string]string{}}
 	entries, err := fs.ReadDir(files, "static")
 	if err != nil {
@@ -38,7 +39,7 @@ func newAssets() (*assets, error) {
 		ext := path.Ext(e.Name())
 		hashed := strings.TrimSuffix(e.Name(), ext) + "." + hex.EncodeToString(sum[:6]) + ext
 		a.content[hashed] = data
-		a.paths[e.Name()] = "/assets/" + hashed
+		a.paths[e.Name()] = base + "/assets/" + hashed
 	}
 	return a, nil
 }

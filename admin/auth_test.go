@@ -88,6 +88,9 @@ func TestEveryRouteAsksWho(t *testing.T) {
 		"GET /dead-letters/{id}/edit": "edda", "POST /dead-letters/{id}/edit": "edda",
 		"GET /healthz": "", "GET /readyz": "", "GET /assets/{name}": "", "GET /login": "", "POST /login": "",
 		"GET /health": "vera", "GET /metrics": "vera", "POST /logout": "vera",
+		"POST /dead-letters/export": "vera", "GET /replays/{id}": "vera", "GET /audit": "vera", "GET /events": "vera",
+		"POST /dead-letters/choose": "otto", "POST /dead-letters/discard": "otto", "POST /dead-letters/restore": "otto",
+		"GET /api/v1/audit": "vera", "GET /api/v1/replays/{id}/items": "vera",
 		"GET /": "vera", "GET /routes/{name}": "vera", "GET /dead-letters": "vera", "GET /dead-letters/{id}": "vera",
 		"GET /replays": "vera", "GET /replays/new": "otto", "POST /replays": "otto", "POST /replays/{id}/pause": "otto",
 		"POST /replays/{id}/resume": "otto", "POST /replays/{id}/cancel": "otto",
@@ -121,7 +124,7 @@ func TestEveryRouteAsksWho(t *testing.T) {
 				t.Errorf("%s is not open: %d", route, open.status)
 			}
 			return nil
-		case page && method == http.MethodGet:
+		case page && method == http.MethodGet && path != "/events": // a stream cannot lead to the login
 			if want := "/login?next=" + url.QueryEscape(path); open.status != http.StatusSeeOther || open.header.Get("Location") != want {
 				t.Errorf("%s, nobody: got %d to %q, want 303 to %q", route, open.status, open.header.Get("Location"), want)
 			}
@@ -277,8 +280,14 @@ func TestViewerSeesNoButtons(t *testing.T) {
 	b, _ := s.logIn("vera", "vera-secret", "/")
 	for _, path := range []string{"/dead-letters", "/dead-letters/" + id, "/routes/orders-to-billing"} {
 		page := b.do("GET", path, "")
-		if n := strings.Count(page.body, `method="post"`); page.status != http.StatusOK || n != 1 { // the logout
-			t.Errorf("%s: %d, %d forms", path, page.status, n)
+		forms := regexp.MustCompile(`action="([^"]+)"`).FindAllStringSubmatch(strings.Join(regexp.MustCompile(`<form[^>]*method="post"[^>]*>`).FindAllString(page.body, -1), ""), -1)
+		for _, m := range forms {
+			if m[1] != "/logout" && m[1] != "/dead-letters/choose" || strings.Contains(page.body, `name="do"`) { // its one button exports
+				t.Errorf("%s: a form for %s", path, m[1])
+			}
+		}
+		if page.status != http.StatusOK || len(forms) == 0 {
+			t.Errorf("%s: %d, %d forms", path, page.status, len(forms))
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"crypto/subtle"
 	"errors"
@@ -106,11 +107,11 @@ func (s *Server) identify(r *http.Request) (caller, error) {
 
 // askWho sends a browser that opens a page to the login, and refuses everything else.
 func (s *Server) askWho(w http.ResponseWriter, r *http.Request) {
-	if isAPI(r.URL.Path) || r.Method == http.MethodPost || !s.opts.Auth.hasPasswords() {
+	if isAPI(r.URL.Path) || r.URL.Path == eventsPath || r.Method == http.MethodPost || !s.opts.Auth.hasPasswords() {
 		s.refuse(w, r, wrongCredentials("relay does not know who you are: log in first"))
 		return
 	}
-	http.Redirect(w, r, "/login?"+url.Values{"next": {r.URL.RequestURI()}}.Encode(), http.StatusSeeOther)
+	s.redirect(w, r, "/login?"+url.Values{"next": {r.URL.RequestURI()}}.Encode())
 }
 
 // challenge tells a script, as RFC 9110 wants of a 401, what it may show.
@@ -153,7 +154,7 @@ func (s *Server) loginPage(w http.ResponseWriter, r *http.Request) error {
 	if r.Method == http.MethodPost {
 		err := s.logIn(w, r, view.Name, r.PostForm.Get("password"))
 		if err == nil {
-			http.Redirect(w, r, view.Next, http.StatusSeeOther)
+			s.redirect(w, r, view.Next)
 			return nil
 		}
 		p := s.problemOf(err)
@@ -182,13 +183,13 @@ func (s *Server) logoutPage(w http.ResponseWriter, r *http.Request) error {
 		s.opts.Auth.sessions.end(cookie.Value)
 		s.setCookie(w, r, "", -1)
 	}
-	http.Redirect(w, r, "/login", http.StatusSeeOther)
+	s.redirect(w, r, "/login")
 	return nil
 }
 
 func (s *Server) setCookie(w http.ResponseWriter, r *http.Request, value string, seconds int) {
 	http.SetCookie(w, &http.Cookie{ //nolint:gosec // Secure where there is TLS; on loopback there is none
-		Name: sessionCookie, Value: value, Path: "/", MaxAge: seconds,
+		Name: sessionCookie, Value: value, Path: cmp.Or(s.opts.BasePath, "/"), MaxAge: seconds,
 		HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: s.opts.Auth.encrypted(r),
 	})
 }

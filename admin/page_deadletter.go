@@ -29,6 +29,8 @@ type deadLetterView struct {
 	CanRestore       bool
 	Replaying        bool
 	Path             string
+	Trail            []auditRow // what was done to it, newest first
+	MoreTrail        string     // path of all of it; empty: that is all
 }
 
 type factView struct {
@@ -73,6 +75,9 @@ func (s *Server) deadLetterPage(w http.ResponseWriter, r *http.Request) error {
 		State: stateBadge(d.State), Story: story(d), Facts: s.facts(d),
 		Lives: s.lives(d.Attempts), Payload: payloadOf(d, r.URL.Query().Get("view")), Headers: headersOf(d.Headers),
 		Replaying: d.State == dlqstore.Replaying,
+	}
+	if view.Trail, view.MoreTrail, err = s.trail(r.Context(), d.ID); err != nil {
+		return err
 	}
 	view.CanReplay = view.MayOperate && d.State == dlqstore.Dead
 	view.CanRestore = view.MayOperate && d.State == dlqstore.Discarded

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"relay/dlqstore"
@@ -17,14 +18,20 @@ type deadLettersView struct {
 	Tabs    []tab
 	Rows    []deadLetterRow
 	Count   string // of all that the filter chooses
+	Total   string // the same as a number
 	Wrong   string // what is wrong with the filter
 	Filters bool   // whether anything but the state is chosen
 	// ShowState is set when the rows may differ in it.
 	ShowState bool
 	Here      string // the list as it stands, for the forms in it
-	Newest    string // path of the first page; empty: this is it
-	Older     string // path of the next page; empty: this is the last
-	ReplayAll string // path of the form that replays all that the filter chooses
+	Pager     pager
+	Chosen    []choice // the filter as hidden fields
+	Acts      []act    // what may be done with what is chosen
+}
+
+// act is something to do with many dead letters.
+type act struct {
+	Value, Text, Icon string
 }
 
 // filterForm is the filter as it was typed.
@@ -35,18 +42,9 @@ type filterForm struct {
 	Ages                                                                    []choice
 }
 
-type choice struct {
-	Value, Text string
-	Chosen      bool
-}
-
-type tab struct {
-	Text, Path string
-	Current    bool
-}
-
 type deadLetterRow struct {
-	ID, Path          string
+	ID, Path          string // Path knows the list that it is in
+	Self              string // the path of the dead letter
 	Route, RoutePath  string
 	Subject           string
 	State             badge
@@ -67,8 +65,8 @@ func (s *Server) deadLettersPage(w http.ResponseWriter, r *http.Request) error {
 	about := query.Get(aboutParam)
 	query.Del(noticeParam)
 	query.Del(aboutParam)
-	view.Tabs, view.ShowState = tabs(query, view.Form.State), view.Form.State == stateAll
-	view.Here, view.Filters = listPath(query, "cursor", query.Get("cursor")), hasFilters(query)
+	view.Tabs, view.ShowState = stateTabs(query, view.Form.State), view.Form.State == stateAll
+	view.Here, view.Filters = listPath(listOfDead, query, "", ""), hasFilters(query)
 
 	filter, page, err := parseFilter(storeQuery(query), s.now())
 	if err != nil {
@@ -83,23 +81,24 @@ func (s *Server) deadLettersPage(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	view.Count = foundText(total, list.SearchedTo)
-	if view.MayOperate && filter.State == dlqstore.Dead && total > 0 {
-		view.ReplayAll = "/replays/new?" + chosen(query).Encode()
+	view.Count, view.Total = foundText(total, list.SearchedTo), atMost(total)
+	view.Pager = pagerOf(listOfDead, query, list.Next)
+	view.Chosen = append(fields(chosen(query)), choice{Value: view.Form.State, Text: "state"}, choice{Value: view.Here, Text: "back"})
+	if view.MayOperate {
+		view.Acts = actsOn(view.Form.State)
 	}
-	if page.Cursor != "" {
-		view.Newest = listPath(query, "cursor", "")
-	}
-	if list.Next != "" {
-		view.Older = listPath(query, "cursor", list.Next)
-	}
+	from := url.Values{"list": {strings.TrimPrefix(strings.TrimPrefix(view.Here, listOfDead), "?")}}
 	for _, d := range list.DeadLetters {
 		row := s.deadLetterRow(d)
+		row.Path += "?" + from.Encode()
 		row.Marked, row.CanReplay = d.ID == about, view.MayOperate && d.State == dlqstore.Dead
 		view.Rows = append(view.Rows, row)
 	}
 	return render(w, s.pages.deadLetters, http.StatusOK, view)
 }
+
+// listOfDead is the path of the list of dead letters.
+const listOfDead = "/dead-letters"
 
 // storeQuery is the page's query with its own words for the state put into the store's.
 func storeQuery(query url.Values) url.Values {
@@ -115,9 +114,9 @@ func storeQuery(query url.Values) url.Values {
 
 // foundText says how many there are, and how far a search for text looked.
 func foundText(n int, searchedTo time.Time) string {
-	text := count(n, "dead letter")
-	if n > dlqstore.MaxCount {
-		text = "more than " + count(dlqstore.MaxCount, "dead letter")
+	text := atMost(n) + " dead letters"
+	if n == 1 {
+		text = "1 dead letter"
 	}
 	if !searchedTo.IsZero() {
 		return "since " + searchedTo.UTC().Format("2006-01-02 15:04:05 UTC") + ", " + text // older ones are on the next page
@@ -130,31 +129,20 @@ func hasFilters(query url.Values) bool {
 		func(name string) bool { return query.Get(name) != "" })
 }
 
-// listPath is the list with one parameter changed and the empty ones left out.
-func listPath(query url.Values, name, value string) string {
-	q := url.Values{}
-	for n, values := range query {
-		if n != name && values[0] != "" {
-			q[n] = values[:1]
-		}
+// atMost is a number that Count has counted.
+func atMost(n int) string {
+	if n > dlqstore.MaxCount {
+		return "more than " + digits(dlqstore.MaxCount)
 	}
-	if value != "" {
-		q.Set(name, value)
-	}
-	if len(q) == 0 {
-		return "/dead-letters"
-	}
-	return "/dead-letters?" + q.Encode()
+	return digits(n)
 }
 
-func tabs(query url.Values, current string) []tab {
-	first := maps.Clone(query)
-	first.Del("cursor")
-	list := []tab{{Text: "Open", Path: listPath(first, "state", ""), Current: current == string(dlqstore.Dead)}}
+func stateTabs(query url.Values, current string) []tab {
+	words := []choice{{Text: "Open", Chosen: current == string(dlqstore.Dead)}}
 	for _, state := range states()[1:] {
-		list = append(list, tab{stateBadge(state).Word, listPath(first, "state", string(state)), current == string(state)})
+		words = append(words, choice{string(state), stateBadge(state).Word, current == string(state)})
 	}
-	return append(list, tab{"All", listPath(first, "state", stateAll), current == stateAll})
+	return tabsOf(listOfDead, query, append(words, choice{stateAll, "All", current == stateAll}))
 }
 
 func (s *Server) filterForm(q url.Values) filterForm {
@@ -165,39 +153,21 @@ func (s *Server) filterForm(q url.Values) filterForm {
 	if f.State == "" {
 		f.State = string(dlqstore.Dead)
 	}
+	f.Routes, f.Reasons, f.Ages = choices(s.routeNames(), f.Route), choices(reasons(), f.Reason), ages(f.Since)
+	return f
+}
+
+func (s *Server) routeNames() []string {
 	var names []string
 	for _, r := range s.opts.Routes.Routes() {
 		names = append(names, r.Name)
 	}
-	f.Routes = choices(names, f.Route)
-	var words []string
-	for _, r := range reasons() {
-		words = append(words, string(r))
-	}
-	f.Reasons = choices(words, f.Reason)
-	f.Ages = choices([]string{"1h", "24h", "7d"}, f.Since)
-	for i, text := range []string{"the last hour", "the last 24 hours", "the last 7 days"} {
-		f.Ages[i].Text = text
-	}
-	return f
-}
-
-// choices makes the options of a select; what is chosen is one of them, even when it
-// is a route that the routes file no longer has.
-func choices(values []string, chosen string) []choice {
-	if chosen != "" && !slices.Contains(values, chosen) {
-		values = append(values, chosen)
-	}
-	list := make([]choice, len(values))
-	for i, v := range values {
-		list[i] = choice{v, visible(v), v == chosen}
-	}
-	return list
+	return names
 }
 
 func (s *Server) deadLetterRow(d dlqstore.DeadLetter) deadLetterRow {
 	return deadLetterRow{
-		ID: d.ID, Path: deadLetterPath(d.ID), Route: visible(d.Route), RoutePath: routePath(d.Route),
+		ID: d.ID, Path: deadLetterPath(d.ID), Self: deadLetterPath(d.ID), Route: visible(d.Route), RoutePath: routePath(d.Route),
 		Subject: visible(d.OriginalSubject), State: stateBadge(d.State), Reason: visible(string(d.Reason)),
 		Cause: cut(visible(causeText(d)), 160), Attempts: digits(d.RetryCount), FailedAt: s.moment(d.FailedAt),
 	}
@@ -227,7 +197,7 @@ func (s *Server) replayPage(w http.ResponseWriter, r *http.Request) error {
 	if _, err := s.replay(r.Context(), id, nil, actor(r)); err != nil {
 		return err
 	}
-	goBack(w, r, "replaying", id)
+	s.goBack(w, r, "replaying", id)
 	return nil
 }
 
@@ -243,7 +213,7 @@ func (s *Server) discardPage(w http.ResponseWriter, r *http.Request) error {
 	if err := s.opts.Store.Discard(r.Context(), id, reason, actor(r)); err != nil {
 		return err
 	}
-	goBack(w, r, "discarded", id)
+	s.goBack(w, r, "discarded", id)
 	return nil
 }
 
@@ -255,7 +225,7 @@ func (s *Server) restorePage(w http.ResponseWriter, r *http.Request) error {
 	if err := s.opts.Store.Restore(r.Context(), id, actor(r)); err != nil {
 		return err
 	}
-	goBack(w, r, "restored", id)
+	s.goBack(w, r, "restored", id)
 	return nil
 }
 

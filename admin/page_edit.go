@@ -68,7 +68,7 @@ func (s *Server) editPage(w http.ResponseWriter, r *http.Request) error {
 			var replay dlqstore.Replay
 			if replay, err = s.replay(r.Context(), d.ID, edit, actor(r)); err == nil {
 				u := deadLetterPath(replay.ID) + "?" + url.Values{noticeParam: {"edited"}, aboutParam: {d.ID}}.Encode()
-				http.Redirect(w, r, u, http.StatusSeeOther)
+				s.redirect(w, r, u)
 				return nil
 			}
 		}

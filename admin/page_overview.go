@@ -55,6 +55,14 @@ type routeRow struct {
 }
 
 func (s *Server) overviewPage(w http.ResponseWriter, r *http.Request) error {
+	view, err := s.overviewView(r)
+	if err != nil {
+		return err
+	}
+	return render(w, s.pages.overview, http.StatusOK, view)
+}
+
+func (s *Server) overviewView(r *http.Request) (any, error) {
 	view := overviewView{frame: s.frame(r, "Overview", "overview")}
 	nats, database := s.checkServices(r.Context())
 	view.Services = []serviceView{
@@ -68,7 +76,7 @@ func (s *Server) overviewPage(w http.ResponseWriter, r *http.Request) error {
 	if database.OK {
 		var err error
 		if causes, err = s.opts.Store.Groups(r.Context(), dlqstore.Filter{State: dlqstore.Dead}, maxCauses); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	byRoute := map[string]int{}
@@ -96,7 +104,7 @@ func (s *Server) overviewPage(w http.ResponseWriter, r *http.Request) error {
 		view.Routes = append(view.Routes, row)
 	}
 	view.OpenText = figure(view.Open)
-	return render(w, s.pages.overview, http.StatusOK, view)
+	return view, nil
 }
 
 func (s *Server) causeRow(g dlqstore.Group) causeRow {

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"math"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -21,45 +22,128 @@ type jobRow struct {
 	State                               badge
 	What, Pace, Note                    string
 	Done, Total                         int // for the bar
-	Progress, Left                      string
+	Progress, Rate, Left                string
 	Delivered, Failed, Skipped, Flight  string
 	By                                  string
 	CreatedAt                           moment
 	CanPause, CanResume, CanCancel, New bool
+	FormToken, Back                     string // of its forms
 }
 
 // shownJobs is how many of the newest jobs the page lists.
 const shownJobs = 50
 
+const replaysPath = "/replays"
+
+func jobPath(id string) string { return replaysPath + "/" + url.PathEscape(id) }
+
 func (s *Server) replaysPage(w http.ResponseWriter, r *http.Request) error {
-	jobs, err := s.opts.Store.Jobs(r.Context(), shownJobs)
+	view, err := s.replaysView(r)
 	if err != nil {
 		return err
+	}
+	return render(w, s.pages.replays, http.StatusOK, view)
+}
+
+func (s *Server) replaysView(r *http.Request) (any, error) {
+	jobs, err := s.opts.Store.Jobs(r.Context(), shownJobs)
+	if err != nil {
+		return nil, err
 	}
 	view := replaysView{frame: s.frame(r, "Replays", "replays")}
 	query := r.URL.Query()
 	view.Notice = noticeOf(query)
 	for _, j := range jobs {
-		row := s.jobRow(j)
+		row := s.jobRow(j, view.frame)
 		row.New = j.ID == query.Get(aboutParam)
-		row.CanPause = view.MayOperate && j.State == dlqstore.JobRunning
-		row.CanResume = view.MayOperate && j.State == dlqstore.JobPaused
-		row.CanCancel = row.CanPause || row.CanResume
 		view.Jobs = append(view.Jobs, row)
 	}
-	return render(w, s.pages.replays, http.StatusOK, view)
+	return view, nil
 }
 
-func (s *Server) jobRow(j dlqstore.Job) jobRow {
+// jobView is the page of one job: the job as the list shows it, and what it holds.
+type jobView struct {
+	frame
+	Job   jobRow
+	Jobs  []jobRow // Job alone
+	Tabs  []tab
+	Rows  []itemRow
+	Pager pager
+}
+
+type itemRow struct {
+	Position, ID, Path, Subject, Route, Error string
+	State                                     badge
+}
+
+func (s *Server) jobPage(w http.ResponseWriter, r *http.Request) error {
+	query := r.URL.Query()
+	job, err := s.opts.Store.Job(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	state, err := oneOf("state", dlqstore.ItemState(query.Get("state")), dlqstore.ItemStates())
+	if err != nil {
+		return err
+	}
+	list, err := s.opts.Store.JobItems(r.Context(), job.ID, state, dlqstore.Page{Cursor: query.Get("cursor")})
+	if err != nil {
+		return err
+	}
+	view := jobView{frame: s.frame(r, "Replay "+job.ID, "replays")}
+	view.Notice = noticeOf(query)
+	query.Del(noticeParam)
+	query.Del(aboutParam)
+	view.Job = s.jobRow(job, view.frame)
+	view.Job.Back = view.Job.Path
+	view.Jobs = []jobRow{view.Job}
+	words := []choice{{Text: "All", Chosen: state == ""}}
+	for _, one := range dlqstore.ItemStates() {
+		words = append(words, choice{string(one), itemBadge(one).Word, one == state})
+	}
+	view.Tabs = tabsOf(view.Job.Path, query, words)
+	view.Pager = pagerOf(view.Job.Path, query, list.Next)
+	view.Pager.First, view.Pager.Then = "First", "Next"
+	for _, i := range list.Items {
+		view.Rows = append(view.Rows, itemRow{
+			Position: digits(i.Position), ID: visible(i.DeadLetterID), Path: deadLetterPath(i.DeadLetterID),
+			Subject: visible(i.OriginalSubject), Route: visible(i.Route), Error: cut(visible(i.Error), 200), State: itemBadge(i.State),
+		})
+	}
+	return render(w, s.pages.job, http.StatusOK, view)
+}
+
+func itemBadge(state dlqstore.ItemState) badge {
+	switch state {
+	case dlqstore.ItemPending:
+		return badge{"Waiting", "quiet", "dots"}
+	case dlqstore.ItemSent:
+		return badge{"Sent", "busy", "replay"}
+	case dlqstore.ItemDelivered:
+		return badge{"Delivered", "ok", "check"}
+	case dlqstore.ItemFailed:
+		return badge{"Died again", "bad", "cross"}
+	case dlqstore.ItemSkipped:
+		return badge{"Skipped", "quiet", "minus"}
+	default:
+		return badge{visible(string(state)), "quiet", "dots"}
+	}
+}
+
+func (s *Server) jobRow(j dlqstore.Job, f frame) jobRow {
 	row := jobRow{
-		ID: j.ID, Path: "/replays/" + url.PathEscape(j.ID), State: jobBadge(j.State), What: filterText(j.Spec.Filter),
+		ID: j.ID, Path: jobPath(j.ID), Back: replaysPath, FormToken: f.FormToken, State: jobBadge(j.State), What: filterText(j.Spec.Filter),
 		Pace: paceText(j.Spec), Note: visible(j.Note), Done: j.Done(), Total: j.Total,
 		Progress: digits(j.Done()) + " of " + digits(j.Total), Delivered: digits(j.Delivered), Failed: digits(j.Failed),
 		Skipped: digits(j.Skipped), Flight: digits(j.InFlight), By: visible(j.CreatedBy), CreatedAt: s.moment(j.CreatedAt),
 	}
 	if eta := j.ETA(s.now()); eta > 0 {
 		row.Left = "about " + eta.Round(time.Second).String() + " left"
+		row.Rate = number(math.Round(10*float64(j.Remaining())/eta.Seconds())/10) + " a second"
 	}
+	row.CanPause = f.MayOperate && j.State == dlqstore.JobRunning
+	row.CanResume = f.MayOperate && j.State == dlqstore.JobPaused
+	row.CanCancel = row.CanPause || row.CanResume
 	return row
 }
 
@@ -125,124 +209,6 @@ func paceText(spec dlqstore.JobSpec) string {
 	return strings.Join(pace, ", ")
 }
 
-// newReplaysView asks for a confirmation: how many, what, at which pace.
-type newReplaysView struct {
-	frame
-	Wrong   string
-	Count   string // empty: there are none
-	What    string
-	Samples []deadLetterRow
-	Chosen  []choice // the filter, to send it along
-	Back    string   // the list that it chooses
-	// As typed.
-	Rate, Limit, StopAfter string
-	Ramp                   bool
-}
-
-func (s *Server) newReplaysPage(w http.ResponseWriter, r *http.Request) error {
-	form := r.URL.Query()
-	if len(form["rate"]) == 0 { // not typed yet
-		form.Set("rate", "50")
-		form.Set("stop_after", "20")
-		form.Set("ramp", "on")
-	}
-	return s.askReplays(w, r, form, nil)
-}
-
-func (s *Server) startReplaysPage(w http.ResponseWriter, r *http.Request) error {
-	if err := parseForm(r); err != nil {
-		return err
-	}
-	spec, err := specOf(r.PostForm, s.now())
-	if err != nil {
-		return s.askReplays(w, r, r.PostForm, err)
-	}
-	job, err := s.opts.Store.StartJob(r.Context(), spec, actor(r))
-	if err != nil {
-		return err
-	}
-	s.wakeReplays()
-	goBack(w, r, "job-started", job.ID)
-	return nil
-}
-
-// askReplays shows the form as it was typed, and what is wrong with it.
-func (s *Server) askReplays(w http.ResponseWriter, r *http.Request, form url.Values, wrong error) error {
-	filter, _, err := parseFilter(chosen(form), s.now())
-	if err != nil {
-		return err
-	}
-	filter.State = dlqstore.Dead
-	view := newReplaysView{
-		frame: s.frame(r, "Replay many", "replays"), What: filterText(filter), Back: listPath(chosen(form), "", ""),
-		Rate: form.Get("rate"), Limit: form.Get("limit"), StopAfter: form.Get("stop_after"), Ramp: form.Get("ramp") != "",
-	}
-	n, err := s.opts.Store.CountReplay(r.Context(), dlqstore.JobSpec{Filter: filter})
-	if err != nil {
-		return err
-	}
-	if n > 0 {
-		view.Count = digits(n)
-	}
-	list, err := s.opts.Store.List(r.Context(), filter, dlqstore.Page{Limit: 3})
-	if err != nil {
-		return err
-	}
-	for _, d := range list.DeadLetters {
-		view.Samples = append(view.Samples, s.deadLetterRow(d))
-	}
-	for name, values := range chosen(form) {
-		value := values[0]
-		switch name { // an age means the time that it means now
-		case "since":
-			value = filter.Since.UTC().Format(time.RFC3339Nano)
-		case "until":
-			value = filter.Until.UTC().Format(time.RFC3339Nano)
-		}
-		view.Chosen = append(view.Chosen, choice{Value: value, Text: name})
-	}
-	status := http.StatusOK
-	if wrong != nil {
-		status, view.Wrong = http.StatusBadRequest, sentence(s.problemOf(wrong).message)
-	}
-	return render(w, s.pages.newReplays, status, view)
-}
-
-// chosen are the parameters of a form that choose dead letters.
-func chosen(form url.Values) url.Values {
-	q := url.Values{}
-	for _, name := range filterParameters() {
-		if v := form.Get(name); v != "" && name != "state" {
-			q.Set(name, v)
-		}
-	}
-	return q
-}
-
-// specOf reads the form of a replay job.
-func specOf(form url.Values, now time.Time) (spec dlqstore.JobSpec, err error) {
-	req := replaysRequest{Filter: &filterRequest{
-		Route: form.Get("route"), Subject: form.Get("subject"), Reason: form.Get("reason"),
-		Fingerprint: form.Get("fingerprint"), Query: form.Get("q"), Since: form.Get("since"), Until: form.Get("until"),
-	}, Ramp: form.Get("ramp") != ""}
-	if req.Filter.Status, err = parseNumber("status", form.Get("status"), 100, 999); err != nil {
-		return spec, err
-	}
-	const most = 100_000_000
-	if req.Limit, err = parseNumber("at most", form.Get("limit"), 1, most); err != nil {
-		return spec, err
-	}
-	if req.StopAfter, err = parseNumber("pause after", form.Get("stop_after"), 1, most); err != nil {
-		return spec, err
-	}
-	if rate := form.Get("rate"); rate != "" {
-		if req.RatePerSecond, err = strconv.ParseFloat(rate, 64); err != nil {
-			return spec, badParameter("a second", "a number wanted, got %q", visible(rate))
-		}
-	}
-	return req.spec(now)
-}
-
 // changeJobPage makes a handler that brings a job into the state.
 func (s *Server) changeJobPage(to dlqstore.JobState, done string) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
@@ -251,7 +217,7 @@ func (s *Server) changeJobPage(to dlqstore.JobState, done string) func(http.Resp
 			return err
 		}
 		s.wakeReplays()
-		goBack(w, r, done, job.ID)
+		s.goBack(w, r, done, job.ID)
 		return nil
 	}
 }

@@ -49,7 +49,7 @@ func (s *Server) pausePage(w http.ResponseWriter, r *http.Request) error {
 	if _, err := s.setPaused(r, true); err != nil {
 		return err
 	}
-	goBack(w, r, "paused", "")
+	s.goBack(w, r, "paused", "")
 	return nil
 }
 
@@ -57,6 +57,6 @@ func (s *Server) resumePage(w http.ResponseWriter, r *http.Request) error {
 	if _, err := s.setPaused(r, false); err != nil {
 		return err
 	}
-	goBack(w, r, "resumed", "")
+	s.goBack(w, r, "resumed", "")
 	return nil
 }

@@ -7,6 +7,8 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -15,11 +17,11 @@ import (
 
 // pages are the templates, parsed once: each page's file together with the layout.
 type pages struct {
-	overview, deadLetters, deadLetter, edit, route, replays, newReplays, login, problem *template.Template
+	overview, deadLetters, deadLetter, edit, route, choose, replays, job, audit, login, problem *template.Template
 }
 
-func newPages(a *assets) (*pages, error) {
-	funcs := template.FuncMap{"asset": a.path}
+func newPages(a *assets, base string) (*pages, error) {
+	funcs := template.FuncMap{"asset": a.path, "cols": cols, "link": func(path string) string { return base + path }}
 	var failed []error
 	parse := func(name string) *template.Template {
 		t, err := template.New("layout.html").Funcs(funcs).
@@ -36,7 +38,9 @@ func newPages(a *assets) (*pages, error) {
 		route:       parse("route.html"),
 		edit:        parse("edit.html"),
 		replays:     parse("replays.html"),
-		newReplays:  parse("new_replays.html"),
+		job:         parse("job.html"),
+		choose:      parse("choose.html"),
+		audit:       parse("audit.html"),
 		login:       parse("login.html"),
 		problem:     parse("problem.html"),
 	}
@@ -79,14 +83,25 @@ func (s *Server) page(h func(http.ResponseWriter, *http.Request) error) http.Han
 // pageUpTo is page for forms of up to that many bytes.
 func (s *Server) pageUpTo(limit int64, h func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		r.Body = http.MaxBytesReader(w, r.Body, limit)
-		err := checkForm(r)
-		if err == nil {
-			err = h(w, r)
-		}
-		if err != nil {
-			s.refuse(w, r, s.problemOf(err))
-		}
+		r, cancel := limitTime(r)
+		defer cancel()
+		s.answer(w, r, limit, h)
+	}
+}
+
+// stream is page for answers that go on for as long as they take.
+func (s *Server) stream(h func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) { s.answer(w, r, maxBodyBytes, h) }
+}
+
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, limit int64, h func(http.ResponseWriter, *http.Request) error) {
+	r.Body = http.MaxBytesReader(w, r.Body, limit)
+	err := checkForm(r)
+	if err == nil {
+		err = h(w, r)
+	}
+	if err != nil {
+		s.refuse(w, r, s.problemOf(err))
 	}
 }
 
@@ -151,7 +166,7 @@ const (
 
 // goBack ends an action: the browser goes back to the page that the form was on, and
 // is told there what was done.
-func goBack(w http.ResponseWriter, r *http.Request, done, about string) {
+func (s *Server) goBack(w http.ResponseWriter, r *http.Request, done, about string) {
 	u, err := url.Parse(backPath(r))
 	if err != nil {
 		u = &url.URL{Path: "/"}
@@ -160,23 +175,43 @@ func goBack(w http.ResponseWriter, r *http.Request, done, about string) {
 	q.Set(noticeParam, done)
 	q.Set(aboutParam, about)
 	u.RawQuery = q.Encode()
-	http.Redirect(w, r, u.String(), http.StatusSeeOther) //nolint:gosec // backPath returns paths of ours only
+	s.redirect(w, r, u.String())
 }
 
-// backPath is the page that the form of an action stood on: the list that it names,
-// or the page of the thing itself. Nothing else, wherever a form claims to be from.
+// redirect ends an action: the browser gets the page at a path of ours.
+func (s *Server) redirect(w http.ResponseWriter, r *http.Request, path string) {
+	http.Redirect(w, r, s.opts.BasePath+path, http.StatusSeeOther) //nolint:gosec // callers give paths of ours only
+}
+
+// backPath is the page that the form of an action stood on: the list or the job that
+// it names, or the page of the thing itself. Nothing else, wherever a form claims to
+// be from.
 func backPath(r *http.Request) string {
-	u, err := url.Parse(r.PostFormValue("back"))
-	if err == nil && u.Scheme == "" && u.Host == "" && u.Path == "/dead-letters" {
-		return u.RequestURI()
+	back := r.PostFormValue("back")
+	if strings.HasPrefix(r.URL.Path, replaysPath) {
+		if jobPattern.MatchString(back) {
+			return back
+		}
+		return replaysPath
 	}
-	if strings.HasPrefix(r.URL.Path, "/replays") {
-		return "/replays"
+	if list := ownList(back); list != "" {
+		return list
 	}
 	if i := strings.LastIndexByte(r.URL.Path, '/'); i > 0 && r.Method == http.MethodPost {
 		return r.URL.Path[:i]
 	}
 	return "/"
+}
+
+var jobPattern = regexp.MustCompile(`^/replays/rpl_[a-z2-7]+$`)
+
+// ownList returns a path if it is one of the list of dead letters, else nothing.
+func ownList(path string) string {
+	u, err := url.Parse(path)
+	if err != nil || u.Scheme != "" || u.Host != "" || u.Path != listOfDead {
+		return ""
+	}
+	return u.RequestURI()
 }
 
 // noticeOf turns the parameters of goBack into words. The words are ours whatever
@@ -189,11 +224,19 @@ func noticeOf(q url.Values) *notice {
 	case "resumed":
 		return &notice{Text: "Resumed."}
 	case "job-started":
-		return &notice{Text: "Started. Look again to see how far it is."}
+		return &notice{Text: "Started. The page tells how far it is."}
 	case "job-paused":
 		return &notice{Text: "Paused. What is in flight goes on."}
 	case "job-cancelled":
 		return &notice{Text: "Cancelled. What is in flight goes on; the rest stays dead."}
+	}
+	if n, err := strconv.Atoi(about); err == nil {
+		switch q.Get(noticeParam) {
+		case "discarded":
+			return &notice{Text: "Discarded " + count(n, "dead letter") + ". They can be restored."}
+		case "restored":
+			return &notice{Text: "Restored " + count(n, "dead letter") + ". They are open again."}
+		}
 	}
 	if !idPattern.MatchString(about) {
 		return nil
@@ -254,6 +297,10 @@ func routeBadge(s RouteState) badge {
 		return badge{"Misconfigured", "bad", "cross"}
 	case StateDeadLetterUnavailable:
 		return badge{"Dead letters unavailable", "bad", "alert"}
+	case StateRecovering:
+		return badge{"Recovering", "warn", "replay"}
+	case StateOrphan:
+		return badge{"Orphan consumer", "warn", "alert"}
 	default:
 		return badge{visible(string(s)), "quiet", "dots"}
 	}

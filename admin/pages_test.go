@@ -129,7 +129,7 @@ func TestReplaysPage(t *testing.T) {
 	s := start(t, nil)
 	s.has(s.get("/replays"), "Nothing has been replayed in bulk")
 	s.add(dead(1, nil), dead(2, nil), dead(3, func(d *dlqstore.DeadLetter) { d.Route = "orders-to-search" }))
-	s.has(s.get("/dead-letters?route=orders-to-billing"), `href="/replays/new?route=orders-to-billing"`, "Replay all…")
+	s.has(s.get("/dead-letters?route=orders-to-billing"), `<option value="all">all that match (2)</option>`, `name="route" value="orders-to-billing"`)
 
 	ask := s.get("/replays/new?route=orders-to-billing&since=24h")
 	s.has(ask, "Replay 2", `name="since" value="2026-03-03T12:00:00Z"`, `name="rate" value="50"`, "orders.created")

@@ -126,6 +126,8 @@ func (s *Server) methodNotAllowed(w http.ResponseWriter, r *http.Request) {
 // api makes a handler of a function that answers with JSON or returns an error.
 func (s *Server) api(h func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		r, cancel := limitTime(r)
+		defer cancel()
 		if err := h(w, r); err != nil {
 			s.refuse(w, r, s.problemOf(err))
 		}

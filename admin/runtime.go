@@ -45,6 +45,8 @@ const (
 	StateWaitingForStream      RouteState = "waiting_for_stream"
 	StateMisconfigured         RouteState = "misconfigured"
 	StateDeadLetterUnavailable RouteState = "dead_letter_unavailable" // the dead-letter stream takes nothing
+	StateOrphan                RouteState = "orphan"                  // there is only its consumer left
+	StateRecovering            RouteState = "recovering"              // JetStream did not do what was asked; relay tries again
 )
 
 // RouteStatus is a route and how it is doing. Its JSON is that of GET /api/v1/routes.

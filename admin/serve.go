@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
+	"path"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -41,7 +43,7 @@ func CheckAddr(addr string) error {
 // Serve answers requests on the listener until the context ends, lets those under
 // way finish for at most five seconds, and closes the listener. It returns nil after
 // such an end, and what CheckAddr says of the listener's address unless there is
-// authentication or Options.AllowRemote is set.
+// authentication or Options.AllowRemote is set. It is called once.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	if !s.remote() {
 		if err := CheckAddr(ln.Addr().String()); err != nil {
@@ -57,6 +59,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
+	srv.RegisterOnShutdown(func() { close(s.closing) })
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ln) }()
 	select {
@@ -116,7 +119,7 @@ func (s *Server) guardOrigin(next http.Handler) http.Handler {
 func secureHeaders(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "+
+		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "+
 			"base-uri 'none'; frame-ancestors 'none'")
 		h.Set("X-Content-Type-Options", "nosniff")
 		// Not no-referrer: browsers then send Origin: null with our own forms.
@@ -127,11 +130,39 @@ func secureHeaders(next http.Handler) http.Handler {
 	})
 }
 
-func limitTime(next http.Handler) http.Handler {
+// limitTime bounds the work for a request.
+func limitTime(r *http.Request) (*http.Request, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(r.Context(), workTimeout)
+	return r.WithContext(ctx), cancel
+}
+
+// checkBasePath returns the path without a slash at its end; the root is empty.
+func checkBasePath(base string) (string, error) {
+	trimmed := strings.Trim(base, "/")
+	if trimmed == "" {
+		return "", nil
+	}
+	u, err := url.Parse("/" + trimmed)
+	if err != nil || u.Path != "/"+trimmed || u.EscapedPath() != u.Path || path.Clean(u.Path) != u.Path {
+		return "", fmt.Errorf("admin base path %q: a path wanted, as in /relay, of letters, digits and - . _ ~", base)
+	}
+	return u.Path, nil
+}
+
+// stripBase takes the base path off a request. One without it is answered as well: a
+// proxy may have taken it off, and probes come to relay itself.
+func (s *Server) stripBase(next http.Handler) http.Handler {
+	base := s.opts.BasePath
+	stripped := http.StripPrefix(base, next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), workTimeout)
-		defer cancel()
-		next.ServeHTTP(w, r.WithContext(ctx))
+		switch {
+		case base == "" || !strings.HasPrefix(r.URL.Path+"/", base+"/"):
+			next.ServeHTTP(w, r)
+		case r.URL.Path == base:
+			http.Redirect(w, r, base+"/", http.StatusSeeOther)
+		default:
+			stripped.ServeHTTP(w, r)
+		}
 	})
 }
 
