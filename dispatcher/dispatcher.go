@@ -43,8 +43,9 @@ type Options struct {
 	Overflow Overflow
 	// Instance names this process in attempt events. Defaults to "relay".
 	Instance string
-	// MaxInFlightBytes bounds the messages in hand over all routes, in bytes. Defaults
-	// to DefaultMaxInFlightBytes.
+	// MaxInFlightBytes bounds the messages in hand over all routes, in bytes. What push
+	// consumers send is counted, and bounded by their max_ack_pending only: one that
+	// could exceed this alone is logged. Defaults to DefaultMaxInFlightBytes.
 	MaxInFlightBytes int64
 	// Version goes into the User-Agent. Defaults to "dev".
 	Version string
@@ -95,6 +96,8 @@ type shared struct {
 	metrics  *metrics
 	budget   *pull.Budget
 	ledger   *ledger
+	// maxInFlightBytes is Options.MaxInFlightBytes.
+	maxInFlightBytes int64
 	// allowRecreate is Options.AllowRecreate.
 	allowRecreate bool
 
@@ -134,7 +137,7 @@ func New(o Options) (*Dispatcher, error) {
 	s := &shared{
 		conn: o.Conn, overflow: o.Overflow, instance: o.Instance, log: o.Logger, metrics: m, budget: budget,
 		webhook:       webhook.Options{Version: o.Version, LookupEnv: o.LookupEnv, Logger: o.Logger, Forbidden: o.Forbidden},
-		allowRecreate: o.AllowRecreate,
+		allowRecreate: o.AllowRecreate, maxInFlightBytes: o.MaxInFlightBytes,
 	}
 	s.current.Store(o.Config)
 	s.js, err = jetstream.New(o.Conn, jetstream.WithPublishAsyncErrHandler(

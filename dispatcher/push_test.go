@@ -5,8 +5,12 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"relay/dispatcher"
 	"relay/internal/testkit"
@@ -77,6 +81,41 @@ func TestPushConsumer(t *testing.T) {
 		t.Errorf("%d attempts at once, two processes may make 4 each", n)
 	}
 	testkit.Eventually(t, func() bool { return one.Status()[0].Position == messages }, "the figures to be read")
+}
+
+// A push consumer that could send more than relay means to hold is told; what its
+// max_ack_pending allows is what comes, and is counted.
+func TestPushIsBoundedByMaxAckPending(t *testing.T) {
+	const size, fit = 1<<20 - 1<<10, 8
+	for name, tt := range map[string]struct {
+		maxAckPending int
+		warns         bool
+	}{"more than fits": {10_000, true}, "what fits": {fit, false}} {
+		t.Run(name, func(t *testing.T) {
+			h := newHouse(t)
+			answer := make(chan struct{})
+			r := testkit.NewReceiver(t, func(http.ResponseWriter, testkit.Request) { <-answer })
+			c, reg := pushRoute(t, r.URL), prometheus.NewRegistry()
+			c.Routes[0].Consumer.MaxAckPending = tt.maxAckPending
+			c.Routes[0].Webhook.Timeout = 30 * time.Second
+			d := h.start(c, func(o *dispatcher.Options) { o.MaxInFlightBytes, o.Registerer = fit<<20, reg })
+			testkit.Eventually(t, func() bool { return d.Status()[0].State == dispatcher.StateRunning }, "the route to run")
+			if warned := strings.Contains(d.log.String(), "push consumer may send more"); warned != tt.warns {
+				t.Errorf("warned: %t, want %t", warned, tt.warns)
+			}
+			for range 3 * fit {
+				h.publish("orders.created", strings.Repeat("x", size))
+			}
+			want := min(3*fit, tt.maxAckPending)
+			testkit.Eventually(t, func() bool { return metric(t, reg, "relay_in_flight_bytes") >= float64(want*size) }, "%d messages in hand", want)
+			if n := metric(t, reg, "relay_in_flight_bytes"); n > float64(want+1)*size {
+				t.Errorf("%v bytes in hand, max_ack_pending is %d", n, tt.maxAckPending)
+			}
+			close(answer)
+			r.Wait(t, 3*fit)
+			h.awaitPushed()
+		})
+	}
 }
 
 // What cannot be sent while the breaker is open stays at the server, and comes when it
