@@ -73,6 +73,12 @@ func (r *route) prepare(ctx context.Context, d *delivery) (out Outcome, settled 
 			Error: "the last attempt's outcome is not known: relay stopped, or could not settle it",
 		}, true
 	}
+	if hops := hopsOf(d.Headers); hops > mostHops && d.replay == 0 {
+		return Outcome{
+			Verdict: routes.Term, Attempt: d.Attempt - 1, Reason: dlqstore.Poison,
+			Error: fmt.Sprintf("it comes for the %dth time by its header %s, and %d times are allowed: somebody sends it in a circle", hops, headerHop, mostHops),
+		}, true
+	}
 	if r.filter != nil && d.replay == 0 {
 		match, err := r.filter.match(d)
 		if err != nil {

@@ -126,7 +126,7 @@ func serve(ctx context.Context, s settings) error {
 		return nil
 	}, s.log, reg)
 	adminServer, err := admin.New(admin.Options{
-		Store: store, Routes: routeView{disp}, NATS: natsHealth(conn), Replays: replayer,
+		Store: store, Routes: routeView{disp}, NATS: natsHealth(conn), Replays: replayer, Republish: disp,
 		Config: reloads.Status, Reload: reloads.Reload, Gatherer: reg,
 		Auth: s.auth, AllowRemote: s.allowRemote, Version: relayVersion(), Logger: s.log,
 	})
