@@ -19,6 +19,9 @@ type groupJSON struct {
 	FirstSeen   time.Time       `json:"first_seen"`
 	LastSeen    time.Time       `json:"last_seen"`
 	Sample      string          `json:"sample"` // id of the newest
+	// Hours are how many failed in each of the 24 hours up to the present one, the
+	// oldest first, in the state that was asked for.
+	Hours [dlqstore.Hours]int `json:"hours"`
 }
 
 // filterParameters are the names under which a query chooses dead letters.
@@ -39,10 +42,16 @@ func (s *Server) listGroups(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	hours, err := s.opts.Store.GroupHours(r.Context(), groups, filter.State, s.now())
+	if err != nil {
+		return err
+	}
 	list := make([]groupJSON, len(groups))
 	for i, g := range groups {
-		list[i] = groupJSON(g)
-		list[i].FirstSeen, list[i].LastSeen = g.FirstSeen.UTC(), g.LastSeen.UTC()
+		list[i] = groupJSON{
+			Route: g.Route, Fingerprint: g.Fingerprint, Cause: g.Cause, ErrorClass: g.ErrorClass, Status: g.Status, Reason: g.Reason,
+			Count: g.Count, FirstSeen: g.FirstSeen.UTC(), LastSeen: g.LastSeen.UTC(), Sample: g.Sample, Hours: hours[i],
+		}
 	}
 	writeJSON(w, http.StatusOK, map[string]any{"groups": list})
 	return nil

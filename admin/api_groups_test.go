@@ -18,7 +18,8 @@ func TestGroups(t *testing.T) {
 	got := s.get("/api/v1/dead-letter-groups?route=orders-to-billing&limit=1")
 	want := `{"groups":[{"route":"orders-to-billing","fingerprint":"398502b4b7d3f566","cause":"the receiver answered 503",` +
 		`"error_class":"5xx","status":503,"reason":"exhausted","count":2,` +
-		`"first_seen":"2026-03-04T11:00:00Z","last_seen":"2026-03-04T11:00:01Z","sample":"` + ids[1] + `"}]}` + "\n"
+		`"first_seen":"2026-03-04T11:00:00Z","last_seen":"2026-03-04T11:00:01Z","sample":"` + ids[1] + `",` +
+		`"hours":[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,2,0]}]}` + "\n"
 	if got.body != want {
 		t.Errorf("got  %s\nwant %s", got.body, want)
 	}

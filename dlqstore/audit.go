@@ -78,12 +78,7 @@ func (s *store) Audit(ctx context.Context, f AuditFilter, p Page) (AuditList, er
 			w.add(c.column + ` = ` + w.arg(c.value))
 		}
 	}
-	if !f.Since.IsZero() {
-		w.add(`at >= ` + w.arg(formatStamp(f.Since)))
-	}
-	if !f.Until.IsZero() {
-		w.add(`at < ` + w.arg(formatStamp(f.Until)))
-	}
+	whereTime(w, "at", f.Since, f.Until)
 	if p.Cursor != "" {
 		at, text, err := parseCursor(p.Cursor)
 		id, notNumber := strconv.ParseInt(text, 10, 64)

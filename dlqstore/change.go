@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -208,14 +209,18 @@ func (s *store) lockFamily(ctx context.Context, tx *sql.Tx, id string) (standing
 	})
 }
 
-// is checks that the dead letter is in the state.
+// is checks that the dead letter is in the state. It may have been pruned before its
+// family was locked.
 func (f standing) is(id string, state State) error {
-	for _, e := range f {
-		if e.ID == id && e.State != state {
-			return &e
-		}
+	i := slices.IndexFunc(f, func(e StateError) bool { return e.ID == id })
+	switch {
+	case i < 0:
+		return ErrNotFound
+	case f[i].State != state:
+		return &f[i]
+	default:
+		return nil
 	}
-	return nil
 }
 
 // onlyOne checks that all of the family but this one are discarded, so that it may go

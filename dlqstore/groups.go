@@ -1,9 +1,12 @@
 package dlqstore
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -22,6 +25,9 @@ type Group struct {
 	Sample    string // id of the newest of them
 }
 
+// Hours is how many hours GroupHours tells apart.
+const Hours = 24
+
 const (
 	defaultGroups = 50
 	maxGroups     = 500
@@ -31,28 +37,34 @@ func (s *store) Groups(ctx context.Context, f Filter, limit int) ([]Group, error
 	if limit <= 0 {
 		limit = defaultGroups
 	}
-	limit = min(limit, maxGroups)
 	w, err := s.search(f, "")
 	if err != nil {
 		return nil, err
 	}
 	// What a search found is found once.
-	with, table, chosen := "", "dead_letters", w.sql()
-	if w.looked != "" {
-		with = `WITH found AS MATERIALIZED (SELECT id, route, fingerprint, failed_at FROM ` + w.from() + w.sql() + `) `
-		table, chosen, w.parts = "found", "", nil
+	with, table, chosen := "", "dead_letters", w.parts
+	counted := `(SELECT route, fingerprint, state, 1 AS n FROM dead_letters` + w.sql() + `) AS tally`
+	switch {
+	case countable(f):
+		counted = tally(&w.args, f, time.Now())
+	case w.looked != "":
+		with = `found AS MATERIALIZED (SELECT id, route, fingerprint, state, failed_at FROM ` + w.from() + w.sql() + `), `
+		table, chosen, counted = "found", nil, `(SELECT *, 1 AS n FROM found) AS tally`
 	}
-	w.add(`route = g.route AND fingerprint = g.fingerprint`)
+	of := strings.Join(append(chosen, `route = part.route`, `fingerprint = part.fingerprint`, `state = part.state`), ` AND `)
 	//nolint:gosec // constants and the numbers of parameters
-	query := with + `SELECT d.route, d.fingerprint, d.cause, d.error_class, d.status, g.n, g.first_seen, g.last_seen, d.id, d.reason
-		FROM (SELECT g.n, g.first_seen, g.last_seen, (SELECT id FROM ` + table + w.sql() + ` ORDER BY failed_at DESC, id DESC LIMIT 1) AS sample
-			FROM (SELECT route, fingerprint, count(*) AS n, min(failed_at) AS first_seen, max(failed_at) AS last_seen
-				FROM ` + table + chosen + ` GROUP BY route, fingerprint
-				ORDER BY n DESC, route, fingerprint LIMIT ` + strconv.Itoa(limit) + `) AS g) AS g
-		JOIN dead_letters AS d ON d.id = g.sample
-		ORDER BY g.n DESC, d.route, d.fingerprint`
+	query := `WITH ` + with + `parts AS MATERIALIZED (SELECT route, fingerprint, state, CAST(sum(n) AS bigint) AS n
+			FROM ` + counted + ` GROUP BY route, fingerprint, state HAVING sum(n) > 0),
+		largest AS (SELECT route, fingerprint FROM parts GROUP BY route, fingerprint
+			ORDER BY sum(n) DESC, route, fingerprint LIMIT ` + strconv.Itoa(min(limit, maxGroups)) + `)
+		SELECT d.route, d.fingerprint, d.cause, d.error_class, d.status, n, first_seen, d.failed_at, d.id, d.reason
+		FROM (SELECT n, (SELECT id FROM ` + table + ` WHERE ` + of + ` ORDER BY failed_at DESC, id DESC LIMIT 1) AS newest,
+				(SELECT failed_at FROM ` + table + ` WHERE ` + of + ` ORDER BY failed_at, id LIMIT 1) AS first_seen
+			FROM parts AS part JOIN largest ON largest.route = part.route AND largest.fingerprint = part.fingerprint) AS p
+		JOIN dead_letters AS d ON d.id = newest
+		ORDER BY d.route, d.fingerprint, d.failed_at, d.id`
 	rows, err := s.read.QueryContext(ctx, query, w.args...)
-	groups, err := collect(rows, err, func(s scanner) (g Group, err error) {
+	parts, err := collect(rows, err, func(s scanner) (g Group, err error) {
 		err = s.Scan(&g.Route, &g.Fingerprint, &g.Cause, &g.ErrorClass, &g.Status, &g.Count, (*stamp)(&g.FirstSeen),
 			(*stamp)(&g.LastSeen), &g.Sample, &g.Reason)
 		return g, err
@@ -60,5 +72,62 @@ func (s *store) Groups(ctx context.Context, f Filter, limit int) ([]Group, error
 	if err != nil {
 		return nil, fmt.Errorf("group dead letters by cause: %w", err)
 	}
-	return groups, nil
+	return joinStates(parts), nil
+}
+
+// joinStates makes one group of its parts, one for each state. They stand one after the
+// other, the one with the newest dead letter last.
+func joinStates(parts []Group) []Group {
+	var groups []Group
+	for _, next := range parts {
+		i := len(groups) - 1
+		if i < 0 || groups[i].Route != next.Route || groups[i].Fingerprint != next.Fingerprint {
+			groups = append(groups, next)
+			continue
+		}
+		next.Count += groups[i].Count
+		if groups[i].FirstSeen.Before(next.FirstSeen) {
+			next.FirstSeen = groups[i].FirstSeen
+		}
+		groups[i] = next
+	}
+	slices.SortStableFunc(groups, func(a, b Group) int { return cmp.Compare(b.Count, a.Count) })
+	return groups
+}
+
+// GroupHours counts by the clock's hours (UTC).
+func (s *store) GroupHours(ctx context.Context, groups []Group, state State, now time.Time) ([][Hours]int, error) {
+	first := now.Truncate(time.Hour).Add(-(Hours - 1) * time.Hour)
+	causes := make([]string, len(groups))
+	for i, g := range groups {
+		causes[i] = g.Fingerprint
+	}
+	w := &conditions{}
+	whereKind(w, Filter{State: state})
+	whereTime(w, "bucket", first, time.Time{})
+	w.add(fmt.Sprintf(s.dialect.isOneOf, "fingerprint", w.number(string(mustJSON(causes)))))
+	type part struct {
+		route, fingerprint string
+		bucket             time.Time
+		n                  int
+	}
+	//nolint:gosec // constants and the numbers of parameters
+	query := `SELECT route, fingerprint, bucket, CAST(sum(n) AS bigint) FROM dead_letter_counts` + w.sql() +
+		` GROUP BY route, fingerprint, bucket`
+	rows, err := s.read.QueryContext(ctx, query, w.args...)
+	parts, err := collect(rows, err, func(s scanner) (p part, err error) {
+		err = s.Scan(&p.route, &p.fingerprint, (*stamp)(&p.bucket), &p.n)
+		return p, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("count groups of dead letters by the hour: %w", err)
+	}
+	hours := make([][Hours]int, len(groups))
+	for _, p := range parts {
+		i := slices.IndexFunc(groups, func(g Group) bool { return g.Route == p.route && g.Fingerprint == p.fingerprint })
+		if hour := int(p.bucket.Sub(first) / time.Hour); i >= 0 && hour < Hours {
+			hours[i][hour] = p.n
+		}
+	}
+	return hours, nil
 }

@@ -16,6 +16,11 @@ func BenchmarkMillion(b *testing.B) {
 	url := testkit.Postgres(b)
 	store := benchStore(b, url)
 	fillMillion(b, url)
+	for range 100 { // as the projector does while dead letters come
+		if err := store.Project(b.Context(), dlqstore.Batch{}); err != nil {
+			b.Fatal(err)
+		}
+	}
 	day := noon.Add(-24 * time.Hour)
 	for _, c := range []struct {
 		name   string
@@ -29,7 +34,9 @@ func BenchmarkMillion(b *testing.B) {
 		{"status", dlqstore.Filter{Status: 404}},
 		{"subject", dlqstore.Filter{Subject: "orders.17.created"}},
 		{"subject wildcard", dlqstore.Filter{Subject: "orders.17.>"}},
-		{"since", dlqstore.Filter{Since: day, State: dlqstore.Dead}},
+		{"since a day", dlqstore.Filter{Since: day, State: dlqstore.Dead}},
+		{"since a month", dlqstore.Filter{Since: day.Add(-30 * 24 * time.Hour)}},
+		{"two that exclude each other", dlqstore.Filter{Reason: dlqstore.Rejected, State: dlqstore.Delivered}},
 		{"text found", dlqstore.Filter{Query: "customer-77777"}},
 		{"text not found", dlqstore.Filter{Query: "no such text"}},
 	} {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/url"
 	"strings"
+	"sync/atomic"
 
 	"github.com/pressly/goose/v3"
 )
@@ -51,6 +52,8 @@ type store struct {
 	dialect dialect
 	log     *slog.Logger
 	close   func()
+
+	projected atomic.Int64 // batches, by this process
 }
 
 // dialect is what differs between Postgres and SQLite.
@@ -68,6 +71,10 @@ type dialect struct {
 	// refused says that the database took offence at a value, so that trying again
 	// is no use, while others may pass.
 	refused func(error) bool
+
+	// compactCounts adds up the counts of dead letters, and the hours before $1 to their
+	// day.
+	compactCounts []string
 
 	countTables string // a query: how many tables have the name $1
 	forUpdate   string // locks the rows that a SELECT returns

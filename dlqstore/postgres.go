@@ -71,6 +71,7 @@ func postgresDialect() dialect {
 		upsertRows:     upsertPostgresRows,
 		insertAttempts: insertPostgresAttempts,
 		refused:        refusedByPostgres,
+		compactCounts:  []string{compactPostgresCounts},
 		countTables:    `SELECT count(*) FROM pg_tables WHERE schemaname = current_schema() AND tablename = $1`,
 		forUpdate:      "FOR UPDATE",
 		// As an array, so that the planner uses the index whatever it knows of the table.
@@ -185,6 +186,20 @@ func insertPostgresAttempts(ctx context.Context, tx *sql.Tx, attempts []Attempt)
 	}
 	return execColumns(ctx, tx, insert, columns)
 }
+
+// compactPostgresCounts touches only what there is to add up. What others add meanwhile
+// it does not see, and leaves.
+const compactPostgresCounts = `WITH several AS (
+		SELECT bucket, route, fingerprint, status, reason, state FROM dead_letter_counts
+		GROUP BY bucket, route, fingerprint, status, reason, state
+		HAVING count(*) > 1 OR sum(n) = 0 OR bucket < $1 AND bucket <> date_trunc('day', bucket, 'UTC')),
+	removed AS (
+		DELETE FROM dead_letter_counts AS c USING several AS s
+		WHERE (c.bucket, c.route, c.fingerprint, c.status, c.reason, c.state) = (s.bucket, s.route, s.fingerprint, s.status, s.reason, s.state)
+		RETURNING c.*)
+	INSERT INTO dead_letter_counts
+	SELECT date_trunc(CASE WHEN bucket < $1 THEN 'day' ELSE 'hour' END, bucket, 'UTC') AS larger, route, fingerprint, status, reason, state, sum(n)
+	FROM removed GROUP BY larger, route, fingerprint, status, reason, state HAVING sum(n) <> 0`
 
 func execColumns(ctx context.Context, tx *sql.Tx, query string, columns [][]any) error {
 	args := make([]any, len(columns))

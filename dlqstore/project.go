@@ -29,6 +29,9 @@ func (s *store) Project(ctx context.Context, b Batch) error {
 		if err := s.projectPart(ctx, tx, records, b.Attempts); err != nil {
 			return err
 		}
+		if err := s.compactCounts(ctx, tx); err != nil {
+			return err
+		}
 		failpoint.Hit(failpoint.Projected)
 		return nil
 	})

@@ -104,16 +104,23 @@ func (s *store) Get(ctx context.Context, id string) (DeadLetter, error) {
 }
 
 func (s *store) Count(ctx context.Context, f Filter) (int, error) {
-	w, err := s.search(f, "")
-	if err != nil {
-		return 0, err
+	var query string
+	var args []any
+	if countable(f) {
+		query = `SELECT CAST(coalesce(sum(n), 0) AS bigint) FROM ` + tally(&args, f, time.Now())
+	} else {
+		w, err := s.search(f, "")
+		if err != nil {
+			return 0, err
+		}
+		query = `SELECT count(*) FROM (SELECT 1 FROM ` + w.from() + w.sql() + ` LIMIT ` + strconv.Itoa(MaxCount+1) + `) AS chosen`
+		args = w.args
 	}
-	query := `SELECT count(*) FROM (SELECT 1 FROM ` + w.from() + w.sql() + ` LIMIT ` + strconv.Itoa(MaxCount+1) + `) AS chosen`
 	var n int
-	if err := s.read.QueryRowContext(ctx, query, w.args...).Scan(&n); err != nil {
+	if err := s.read.QueryRowContext(ctx, query, args...).Scan(&n); err != nil {
 		return 0, fmt.Errorf("count dead letters: %w", err)
 	}
-	return n, nil
+	return min(n, MaxCount+1), nil
 }
 
 // conditions are what a WHERE joins with AND.
@@ -190,11 +197,21 @@ func (s *store) where(f Filter) *conditions {
 	if f.IDs != nil {
 		w.add(fmt.Sprintf(s.dialect.isOneOf, "id", w.number(string(mustJSON(f.IDs)))))
 	}
-	if f.Route != "" {
-		w.add(`route = ` + w.arg(f.Route))
-	}
+	whereKind(w, f)
 	if f.Subject != "" {
 		s.whereSubject(w, f.Subject)
+	}
+	if f.Query != "" {
+		s.whereText(w, f.Query)
+	}
+	whereTime(w, "failed_at", f.Since, f.Until)
+	return w
+}
+
+// whereKind is what of a filter the table of counts knows too.
+func whereKind(w *conditions, f Filter) {
+	if f.Route != "" {
+		w.add(`route = ` + w.arg(f.Route))
 	}
 	if f.Reason != "" {
 		w.add(`reason = ` + w.arg(string(f.Reason)))
@@ -208,16 +225,16 @@ func (s *store) where(f Filter) *conditions {
 	if f.Fingerprint != "" {
 		w.add(`fingerprint = ` + w.arg(f.Fingerprint))
 	}
-	if f.Query != "" {
-		s.whereText(w, f.Query)
+}
+
+// whereTime bounds a column to the times from since on and before until.
+func whereTime(w *conditions, column string, since, until time.Time) {
+	if !since.IsZero() {
+		w.add(column + ` >= ` + w.arg(formatStamp(since)))
 	}
-	if !f.Since.IsZero() {
-		w.add(`failed_at >= ` + w.arg(formatStamp(f.Since)))
+	if !until.IsZero() {
+		w.add(column + ` < ` + w.arg(formatStamp(until)))
 	}
-	if !f.Until.IsZero() {
-		w.add(`failed_at < ` + w.arg(formatStamp(f.Until)))
-	}
-	return w
 }
 
 func (s *store) whereText(w *conditions, query string) {

@@ -76,6 +76,7 @@ func sqliteDialect() dialect {
 		upsertRows:     upsertSQLiteRows,
 		insertAttempts: insertSQLiteAttempts,
 		refused:        refusedBySQLite,
+		compactCounts:  []string{addSQLiteHours, removeSQLiteHours},
 		countTables:    `SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = $1`,
 		isOneOf:        "%s IN (SELECT value FROM json_each($%d))",
 		elements:       "json_each($%d)",
@@ -101,6 +102,15 @@ func refusedBySQLite(err error) bool {
 		return false
 	}
 }
+
+const (
+	addSQLiteHours = `INSERT INTO dead_letter_counts
+		SELECT substr(bucket, 1, 10) || 'T00:00:00.000000Z' AS day, route, fingerprint, status, reason, state, sum(n)
+		FROM dead_letter_counts WHERE bucket < $1 AND bucket NOT LIKE '%T00:%'
+		GROUP BY day, route, fingerprint, status, reason, state
+		ON CONFLICT DO UPDATE SET n = n + excluded.n`
+	removeSQLiteHours = `DELETE FROM dead_letter_counts WHERE n = 0 OR bucket < $1 AND bucket NOT LIKE '%T00:%'`
+)
 
 func upsertSQLiteRows(ctx context.Context, tx *sql.Tx, rows []row) error {
 	stmt, err := tx.PrepareContext(ctx, insertRow+onConflict)

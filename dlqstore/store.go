@@ -111,6 +111,10 @@ type Store interface {
 	// Groups returns the dead letters that the filter chooses by cause and route, the
 	// largest groups first, at most limit: 50 when it is 0, never more than 500.
 	Groups(ctx context.Context, f Filter, limit int) ([]Group, error)
+	// GroupHours returns how many dead letters of each of the groups failed in each of
+	// the 24 hours up to that of now, the oldest first: those in the state, or in any
+	// when it is empty.
+	GroupHours(ctx context.Context, groups []Group, state State, now time.Time) ([][Hours]int, error)
 
 	// StartReplay moves a dead letter from dead to replaying, records the audit row
 	// in the same transaction and returns what is to be sent. With edit set, that is

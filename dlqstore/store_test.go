@@ -40,6 +40,7 @@ func TestStore(t *testing.T) {
 		"audit list":                            testAuditList,
 		"items of a replay job":                 testJobItems,
 		"groups by cause":                       testGroups,
+		"counts":                                testCounts,
 		"replay job":                            testJob,
 		"replay job at a pace":                  testJobPace,
 		"replay job that stops":                 testJobStops,
