@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// cell is one setting in which all contestants race.
+type cell struct {
+	bytes, routes, inFlight int // in flight on each route
+}
+
+func (c cell) String() string {
+	routes := "one route"
+	if c.routes > 1 {
+		routes = fmt.Sprintf("%d routes", c.routes)
+	}
+	each := ""
+	if c.routes > 1 {
+		each = " each"
+	}
+	return fmt.Sprintf("%s, %s, %d in flight%s", kib(c.bytes), routes, c.inFlight, each)
+}
+
+func kib(n int) string { return strconv.Itoa(n>>10) + " KiB" }
+
+// inFlightMiB is how much the messages in flight hold.
+func (c cell) inFlightMiB() float64 { return float64(c.bytes*c.routes*c.inFlight) / (1 << 20) }
+
+// sample is what one contestant did in one round.
+type sample struct {
+	rate  float64 // messages a second
+	cpuUs float64 // of the delivering process, microseconds a message
+	peak  float64 // MiB resident, the most since the process began
+}
+
+// samples are the rounds of one contestant.
+type samples []sample
+
+func (s samples) of(figure func(sample) float64) []float64 {
+	out := make([]float64, len(s))
+	for i := range s {
+		out[i] = figure(s[i])
+	}
+	return out
+}
+
+func rateOf(s sample) float64 { return s.rate }
+func cpuOf(s sample) float64  { return s.cpuUs }
+func peakOf(s sample) float64 { return s.peak }
+
+// ratio of a figure to another contestant's of the same round.
+func (s samples) ratio(other samples, figure func(sample) float64) []float64 {
+	out := make([]float64, len(s))
+	for i := range s {
+		out[i] = figure(s[i]) / figure(other[i])
+	}
+	return out
+}
+
+// throughput races all contestants through a full stream, in every cell.
+func throughput(ctx context.Context, s *suite) error {
+	s.report.title("Throughput")
+	s.report.paragraph("Median (least–most) of %d rounds of %s after a run-up. CPU and memory are those of the delivering process "+
+		"alone; the CPUs are shared by all processes. \"relay ÷\" is relay's figure by this one's, of the same round.", s.size.rounds, s.size.window)
+	for _, bytes := range []int{1 << 10, 64 << 10} {
+		for _, routes := range []int{1, 100} {
+			if err := s.newStream(ctx, s.messages(bytes), bytes, routes); err != nil {
+				return err
+			}
+			inFlight := []int{1, 64, 256}
+			if routes > 1 {
+				inFlight = inFlight[:1]
+			}
+			for _, n := range inFlight {
+				if err := s.race(ctx, cell{bytes, routes, n}); err != nil {
+					return fmt.Errorf("%s: %w", cell{bytes, routes, n}, err)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// messages of a size are as many as a window needs at most, within bounds of memory.
+func (s *suite) messages(bytes int) int {
+	return min(s.size.smallBytes/1024, 8*s.size.smallBytes/bytes)
+}
+
+func (s *suite) race(ctx context.Context, c cell) error {
+	names := contestants()
+	got := make([]samples, len(names))
+	for round := range s.size.rounds {
+		for k := range names {
+			n := (k + round) % len(names) // each is first once
+			one, err := s.measure(ctx, c, job{Contestant: names[n]})
+			if err != nil {
+				return fmt.Errorf("%s: %w", names[n], err)
+			}
+			got[n] = append(got[n], one)
+		}
+	}
+	t := table{head: []string{c.String(), "messages/s", "CPU µs/message", "peak MiB", "relay ÷, rate", "relay ÷, CPU"}}
+	for n, name := range names {
+		t.row(name, spread(got[n].of(rateOf), 0), spread(got[n].of(cpuOf), 1), spread(got[n].of(peakOf), 0),
+			fmt.Sprintf("%.2f", median(got[0].ratio(got[n], rateOf))), fmt.Sprintf("%.2f", median(got[0].ratio(got[n], cpuOf))))
+	}
+	s.report.table(t)
+	s.throughputGoals(c, got)
+	return nil
+}
+
+// throughputGoals holds a cell against what relay set out to reach.
+func (s *suite) throughputGoals(c cell, got []samples) {
+	relay := got[0]
+	for n, name := range contestants() {
+		rate, cpu := median(relay.ratio(got[n], rateOf)), median(relay.ratio(got[n], cpuOf))
+		switch name {
+		case bareHTTP:
+			s.report.goal("rate at least 0.9 of the bare loop's, "+c.String(), fmt.Sprintf("%.2f", rate), rate >= 0.9)
+			s.report.goal("CPU at most 1.2 of the bare loop's, "+c.String(), fmt.Sprintf("%.2f", cpu), cpu <= 1.2)
+		case watermillDocs:
+			s.report.goal("rate at least 2.5 of Watermill's, "+c.String(), fmt.Sprintf("%.2f", rate), rate >= 2.5)
+			s.report.goal("CPU at most 0.5 of Watermill's, "+c.String(), fmt.Sprintf("%.2f", cpu), cpu <= 0.5)
+		}
+	}
+	peak, most := highest(relay.of(peakOf)), 3*c.inFlightMiB()+60
+	s.report.goal("memory at most three times the bytes in flight + 60 MiB, "+c.String(), fmt.Sprintf("%.0f of %.0f MiB", peak, most), peak <= most)
+}
+
+// measure runs one contestant through the stream as it stands: a run-up of a
+// twentieth, then the window, or less when the stream ends.
+func (s *suite) measure(ctx context.Context, c cell, j job) (sample, error) {
+	j.Routes, j.InFlight = c.routes, c.inFlight
+	p, err := s.deliver(ctx, j)
+	if err != nil {
+		return sample{}, err
+	}
+	one, err := s.window(ctx, p, j, int64(s.messages(c.bytes)))
+	if stopped := p.stop(); err == nil {
+		err = stopped
+	}
+	return one, err
+}
+
+func (s *suite) window(ctx context.Context, p *process, j job, all int64) (sample, error) {
+	counted := s.receiver
+	if j.Contestant == consumeAck {
+		counted = p
+	}
+	var n int64
+	reached := func(most int64) func() (bool, error) {
+		return func() (met bool, err error) {
+			n, err = counted.number("count")
+			return n >= most, err
+		}
+	}
+	if err := must(ctx, "the first messages come", reached(min(all/20, 1000))); err != nil {
+		return sample{}, err
+	}
+	before, err := p.usage()
+	if err != nil {
+		return sample{}, err
+	}
+	first, began := n, time.Now()
+	if _, err := until(ctx, s.size.window, reached(all)); err != nil {
+		return sample{}, err
+	}
+	took := time.Since(began)
+	after, err := p.usage()
+	if err != nil {
+		return sample{}, err
+	}
+	done := float64(n - first)
+	return sample{done / took.Seconds(), float64((after.cpu - before.cpu).Microseconds()) / done, after.peakMiB}, nil
+}
