@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"relay/dlqstore"
+	"relay/internal/failpoint"
 	"relay/internal/webhook"
 	"relay/routes"
 )
@@ -107,6 +108,7 @@ func (r *route) attempt(ctx, work context.Context, d *delivery) Outcome {
 			r.log.Debug("attempt not marked", "route", r.cfg.Name, "id", d.ID, "err", err)
 		}
 		d.answer = r.sender.Send(work, &d.Message)
+		failpoint.Hit(failpoint.Answered)
 		leave(d.answer)
 		out := classify(d.answer, standing{
 			attempt: d.Attempt, since: d.since, now: time.Now(),
@@ -163,6 +165,7 @@ func (r *route) record(ctx context.Context, d *delivery, out Outcome) error {
 		return err
 	}
 	if ends {
+		failpoint.Hit(failpoint.Replayed)
 		ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 		defer cancel()
 		if _, err := r.shared.js.PublishMsg(ctx, event); err != nil {
@@ -186,6 +189,7 @@ func (r *route) park(ctx context.Context, d *delivery, out Outcome) Outcome {
 		out.Error += "; " + err.Error()
 		return out
 	}
+	failpoint.Hit(failpoint.Parked)
 	r.metrics.dead(out.Reason)
 	return out
 }
@@ -235,6 +239,7 @@ func (r *route) settle(d *delivery, out Outcome) {
 	case routes.Term:
 		err = term(r.shared.conn, d.msg, string(out.Reason))
 	}
+	failpoint.Hit(failpoint.Settled)
 	switch {
 	case d.filtered:
 		r.metrics.deliveries[outcomeFiltered].Inc()
@@ -245,7 +250,7 @@ func (r *route) settle(d *delivery, out Outcome) {
 		r.metrics.latency.Observe(time.Since(d.since).Seconds())
 	}
 	if !d.filtered {
-		r.count(out)
+		r.count(d, out)
 	}
 	r.logAttempt(d, out, err)
 }

@@ -65,8 +65,14 @@ func (o *output) String() string {
 // relay starts the program with the arguments; the test's end kills it.
 func relay(t *testing.T, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, cmd: exec.Command(os.Args[0], args...), stdout: &output{}, stderr: &output{}, exited: make(chan struct{})}
-	p.cmd.Env = append(os.Environ(), mainEnv+"=1")
+	return startProcess(t, exec.Command(os.Args[0], args...), mainEnv+"=1")
+}
+
+// startProcess starts a program with more in its environment; the test's end kills it.
+func startProcess(t *testing.T, cmd *exec.Cmd, env ...string) *process {
+	t.Helper()
+	p := &process{t: t, cmd: cmd, stdout: &output{}, stderr: &output{}, exited: make(chan struct{})}
+	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := p.cmd.Start(); err != nil {
@@ -80,7 +86,7 @@ func relay(t *testing.T, args ...string) *process {
 		_ = p.cmd.Process.Kill()
 		<-p.exited
 		if t.Failed() {
-			t.Logf("relay %s\n%s%s", strings.Join(args, " "), p.stdout, p.stderr)
+			t.Logf("%s\n%s%s", strings.Join(cmd.Args, " "), p.stdout, p.stderr)
 		}
 	})
 	return p
