@@ -39,7 +39,7 @@ func wantCounted(t *testing.T, s dlqstore.Store, f dlqstore.Filter) {
 func testCounts(t *testing.T, s dlqstore.Store, raw *sql.DB) {
 	const workers, rounds, perBatch = 4, 40, 8
 	now := time.Now()
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same letters in every run
+	random := rand.New(rand.NewPCG(1, 2)) // the same letters in every run
 	list := make([]dlqstore.Record, workers*rounds*perBatch)
 	for i := range list {
 		r := letter(i)

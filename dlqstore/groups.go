@@ -41,30 +41,34 @@ func (s *store) Groups(ctx context.Context, f Filter, limit int) ([]Group, error
 	if err != nil {
 		return nil, err
 	}
-	// What a search found is found once.
-	with, table, chosen := "", "dead_letters", w.parts
-	counted := `(SELECT route, fingerprint, state, 1 AS n FROM dead_letters` + w.sql() + `) AS tally`
-	switch {
-	case countable(f):
-		counted = tally(&w.args, f, time.Now())
-	case w.looked != "":
-		with = `found AS MATERIALIZED (SELECT id, route, fingerprint, state, failed_at FROM ` + w.from() + w.sql() + `), `
-		table, chosen, counted = "found", nil, `(SELECT *, 1 AS n FROM found) AS tally`
+	// A part is what of a group is in one state. Of what was looked at the first and the
+	// last are known, of what was only counted the index tells them.
+	of := strings.Join(append(w.parts, `route = part.route`, `fingerprint = part.fingerprint`, `state = part.state`), ` AND `)
+	var parts, first, last string
+	if countable(f) {
+		parts = `SELECT route, fingerprint, state, CAST(sum(n) AS bigint) AS n FROM ` + tally(&w.args, f, time.Now()) +
+			` GROUP BY route, fingerprint, state HAVING sum(n) > 0`
+		first = `(SELECT failed_at FROM dead_letters WHERE ` + of + ` ORDER BY failed_at LIMIT 1)`
+		last = `(SELECT failed_at FROM dead_letters WHERE ` + of + ` ORDER BY failed_at DESC LIMIT 1)`
+	} else {
+		parts = `SELECT route, fingerprint, state, count(*) AS n, min(failed_at) AS first_seen, max(failed_at) AS last_seen
+			FROM ` + w.from() + w.sql() + ` GROUP BY route, fingerprint, state`
+		first, last = `first_seen`, `last_seen`
 	}
-	of := strings.Join(append(chosen, `route = part.route`, `fingerprint = part.fingerprint`, `state = part.state`), ` AND `)
 	//nolint:gosec // constants and the numbers of parameters
-	query := `WITH ` + with + `parts AS MATERIALIZED (SELECT route, fingerprint, state, CAST(sum(n) AS bigint) AS n
-			FROM ` + counted + ` GROUP BY route, fingerprint, state HAVING sum(n) > 0),
+	query := `WITH parts AS MATERIALIZED (` + parts + `),
 		largest AS (SELECT route, fingerprint FROM parts GROUP BY route, fingerprint
-			ORDER BY sum(n) DESC, route, fingerprint LIMIT ` + strconv.Itoa(min(limit, maxGroups)) + `)
-		SELECT d.route, d.fingerprint, d.cause, d.error_class, d.status, n, first_seen, d.failed_at, d.id, d.reason
-		FROM (SELECT n, (SELECT id FROM ` + table + ` WHERE ` + of + ` ORDER BY failed_at DESC, id DESC LIMIT 1) AS newest,
-				(SELECT failed_at FROM ` + table + ` WHERE ` + of + ` ORDER BY failed_at, id LIMIT 1) AS first_seen
-			FROM parts AS part JOIN largest ON largest.route = part.route AND largest.fingerprint = part.fingerprint) AS p
+			ORDER BY sum(n) DESC, route, fingerprint LIMIT ` + strconv.Itoa(min(limit, maxGroups)) + `),
+		seen AS (SELECT part.route, part.fingerprint, state, n, ` + first + ` AS first_seen, ` + last + ` AS last_seen
+			FROM parts AS part JOIN largest ON largest.route = part.route AND largest.fingerprint = part.fingerprint)
+		SELECT d.route, d.fingerprint, d.cause, d.error_class, d.status, n, first_seen, last_seen, d.id, d.reason
+		FROM (SELECT n, first_seen, last_seen,
+				(SELECT max(id) FROM dead_letters WHERE ` + of + ` AND failed_at = part.last_seen) AS newest
+			FROM seen AS part) AS p
 		JOIN dead_letters AS d ON d.id = newest
-		ORDER BY d.route, d.fingerprint, d.failed_at, d.id`
+		ORDER BY d.route, d.fingerprint, last_seen, d.id`
 	rows, err := s.read.QueryContext(ctx, query, w.args...)
-	parts, err := collect(rows, err, func(s scanner) (g Group, err error) {
+	list, err := collect(rows, err, func(s scanner) (g Group, err error) {
 		err = s.Scan(&g.Route, &g.Fingerprint, &g.Cause, &g.ErrorClass, &g.Status, &g.Count, (*stamp)(&g.FirstSeen),
 			(*stamp)(&g.LastSeen), &g.Sample, &g.Reason)
 		return g, err
@@ -72,7 +76,7 @@ func (s *store) Groups(ctx context.Context, f Filter, limit int) ([]Group, error
 	if err != nil {
 		return nil, fmt.Errorf("group dead letters by cause: %w", err)
 	}
-	return joinStates(parts), nil
+	return joinStates(list), nil
 }
 
 // joinStates makes one group of its parts, one for each state. They stand one after the
