@@ -25,11 +25,11 @@ type life struct {
 
 // Check sorts the deliveries into those that were delivered, are dead, are pending, or
 // are lost, and finds what may never be.
-func Check(f Facts) Report {
-	r := Report{Dead: map[string]int{}, Extra: map[int]int{}}
+func Check(f Facts) *Report {
+	r := &Report{Dead: map[string]int{}, Extra: map[int]int{}}
 	all := deliveries(f.Published)
 	r.Deliveries = len(all)
-	file(&r, all, f)
+	file(r, all, f)
 	for _, d := range sorted(all) {
 		r.judge(d, f.DeadStreamGone)
 	}

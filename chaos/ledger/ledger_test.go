@@ -32,6 +32,8 @@ func sound() ledger.Facts {
 	return f
 }
 
+const anyFit = ledger.Crashed | ledger.Unreached
+
 func subject(n int) string   { return fmt.Sprintf("orders.%d", n) }
 func id(n int) string        { return fmt.Sprintf("msg_%d", n) }
 func sum(n int) ledger.Sum   { return sha256.Sum256([]byte{byte(n)}) }
@@ -84,7 +86,7 @@ func TestPending(t *testing.T) {
 	if r.Pending != 1 || len(r.Lost) != 0 {
 		t.Errorf("%s, want 1 pending", r)
 	}
-	if err := r.Err(ledger.Unreached); err == nil || !strings.Contains(err.Error(), "1 deliveries are not settled") {
+	if err := r.Err(anyFit); err == nil || !strings.Contains(err.Error(), "1 deliveries are not settled") {
 		t.Errorf("the report's error is %v", err)
 	}
 }
@@ -94,26 +96,26 @@ func TestWhatIsWrongIsReported(t *testing.T) {
 	tests := []struct {
 		name   string
 		change func(f *ledger.Facts)
-		fit    ledger.Attempts
+		fit    ledger.Fit
 		want   string
 	}{
-		{"a message that nobody has", func(f *ledger.Facts) { f.Requests = f.Requests[1:] }, ledger.Unreached, "LOST 1 deliveries: {billing orders.1}"},
-		{"a message whose answers were all failures", func(f *ledger.Facts) { f.Requests[2].Status = 503 }, ledger.Unreached, "LOST 1 deliveries: {billing orders.2}"},
-		{"a death of which nothing was kept", func(f *ledger.Facts) { remove(&f.Dead); remove(&f.Rows) }, ledger.Unreached, "LOST 1 deliveries: {billing orders.4}"},
-		{"one of two routes", func(f *ledger.Facts) { f.Published[0].Routes = []string{"billing", "search"} }, ledger.Unreached, "LOST 1 deliveries: {search orders.1}"},
-		{"pending below the floor", func(f *ledger.Facts) { *f = sound(); f.Consumers[0].Floor = 5 }, ledger.Unreached, "LOST 1 deliveries: {billing orders.5}"},
-		{"pending, and the consumer has none", func(f *ledger.Facts) { *f = sound(); f.Consumers[0].Unsettled = 0 }, ledger.Unreached, "LOST 1 deliveries: {billing orders.5}"},
-		{"a changed byte at the receiver", func(f *ledger.Facts) { other(&f.Requests[0].Sum) }, ledger.Unreached, "a request of billing on orders.1 has other bytes"},
-		{"a changed byte in the stream", func(f *ledger.Facts) { other(&f.Dead[0].Sum) }, ledger.Unreached, "the dead letter in the stream of billing on orders.3 has other bytes"},
-		{"a changed byte in the table", func(f *ledger.Facts) { other(&f.Rows[0].Sum) }, ledger.Unreached, "the row of billing on orders.3 has other bytes"},
-		{"another message's sequence", func(f *ledger.Facts) { f.Requests[0].Sequence = 2 }, ledger.Unreached, "names sequence 2 of ORDERS, published as 1"},
-		{"a message from nowhere", func(f *ledger.Facts) { f.Requests[0].Subject = "orders.9" }, ledger.Unreached, "a request of a delivery that was never published: billing on orders.9"},
-		{"a dead letter twice in the stream", func(f *ledger.Facts) { repeat(&f.Dead) }, ledger.Unreached, "has 2 messages in the dead-letter stream"},
-		{"two rows", func(f *ledger.Facts) { repeat(&f.Rows) }, ledger.Unreached, "billing on orders.3 has 2 rows"},
-		{"a dead letter without its row", func(f *ledger.Facts) { remove(&f.Rows) }, ledger.Unreached, "is in the dead-letter stream as msg_4 and not in the table"},
-		{"a row without its dead letter", func(f *ledger.Facts) { remove(&f.Dead) }, ledger.Unreached, "has a row and no message in the dead-letter stream"},
-		{"a replay that nobody accepted", func(f *ledger.Facts) { f.Requests[6].Status = 500 }, ledger.Unreached, "is delivered in the table, and no replay was accepted"},
-		{"a replay without end", func(f *ledger.Facts) { f.Rows[0].State = "replaying" }, ledger.Unreached, "is still replaying"},
+		{"a message that nobody has", func(f *ledger.Facts) { f.Requests = f.Requests[1:] }, anyFit, "LOST 1 deliveries: {billing orders.1}"},
+		{"a message whose answers were all failures", func(f *ledger.Facts) { f.Requests[2].Status = 503 }, anyFit, "LOST 1 deliveries: {billing orders.2}"},
+		{"a death of which nothing was kept", func(f *ledger.Facts) { remove(&f.Dead); remove(&f.Rows) }, anyFit, "LOST 1 deliveries: {billing orders.4}"},
+		{"one of two routes", func(f *ledger.Facts) { f.Published[0].Routes = []string{"billing", "search"} }, anyFit, "LOST 1 deliveries: {search orders.1}"},
+		{"pending below the floor", func(f *ledger.Facts) { *f = sound(); f.Consumers[0].Floor = 5 }, anyFit, "LOST 1 deliveries: {billing orders.5}"},
+		{"pending, and the consumer has none", func(f *ledger.Facts) { *f = sound(); f.Consumers[0].Unsettled = 0 }, anyFit, "LOST 1 deliveries: {billing orders.5}"},
+		{"a changed byte at the receiver", func(f *ledger.Facts) { other(&f.Requests[0].Sum) }, anyFit, "a request of billing on orders.1 has other bytes"},
+		{"a changed byte in the stream", func(f *ledger.Facts) { other(&f.Dead[0].Sum) }, anyFit, "the dead letter in the stream of billing on orders.3 has other bytes"},
+		{"a changed byte in the table", func(f *ledger.Facts) { other(&f.Rows[0].Sum) }, anyFit, "the row of billing on orders.3 has other bytes"},
+		{"another message's sequence", func(f *ledger.Facts) { f.Requests[0].Sequence = 2 }, anyFit, "names sequence 2 of ORDERS, published as 1"},
+		{"a message from nowhere", func(f *ledger.Facts) { f.Requests[0].Subject = "orders.9" }, anyFit, "a request of a delivery that was never published: billing on orders.9"},
+		{"a dead letter twice in the stream", func(f *ledger.Facts) { repeat(&f.Dead) }, anyFit, "has 2 messages in the dead-letter stream"},
+		{"two rows", func(f *ledger.Facts) { repeat(&f.Rows) }, anyFit, "billing on orders.3 has 2 rows"},
+		{"a dead letter without its row", func(f *ledger.Facts) { remove(&f.Rows) }, anyFit, "is in the dead-letter stream as msg_4 and not in the table"},
+		{"a row without its dead letter", func(f *ledger.Facts) { remove(&f.Dead) }, anyFit, "has a row and no message in the dead-letter stream"},
+		{"a replay that nobody accepted", func(f *ledger.Facts) { f.Requests[6].Status = 500 }, anyFit, "is delivered in the table, and no replay was accepted"},
+		{"a replay without end", func(f *ledger.Facts) { f.Rows[0].State = "replaying" }, anyFit, "is still replaying"},
 		{"a failed request that is not recorded", func(f *ledger.Facts) { f.Attempts = f.Attempts[1:] }, ledger.Exact, "1 failed requests have no attempt in the table"},
 		{"a replay that is not recorded", func(f *ledger.Facts) { remove(&f.Attempts) }, ledger.Exact, "1 failed requests have no attempt in the table"},
 		{"a number that two requests bear", func(f *ledger.Facts) { f.Requests[2].Attempt = 1 }, ledger.Exact, "1 bear the number of another"},
@@ -136,7 +138,7 @@ func TestWhatIsAllowed(t *testing.T) {
 	tests := []struct {
 		name   string
 		change func(f *ledger.Facts)
-		fit    ledger.Attempts
+		fit    ledger.Fit
 		want   string
 	}{
 		{"a duplicate", func(f *ledger.Facts) { f.Requests = append(f.Requests, request(1, 2, 200), request(1, 3, 200)) }, ledger.Exact, "1 duplicated (2 requests more, at most 2 for one)"},

@@ -35,25 +35,25 @@ type Report struct {
 	Problems []string
 }
 
-// Attempts says how closely the attempts in the table have to fit the requests.
-type Attempts int
+// Fit says how closely the attempts in the table have to fit the requests.
+type Fit int
 
-// How closely they have to fit.
+// How closely they have to fit. Crashed and Unreached may be joined.
 const (
 	// Exact: one row for each failed request, and one number for each request.
-	Exact Attempts = iota
-	// Crashed: each row has its request. A process that is killed, or cut off from
-	// NATS, between an answer and its event leaves a request without a row, and gives
-	// its number to the next.
-	Crashed
-	// Unreached: also rows without a request, because the receiver could not be
-	// reached, or did not live to read it.
+	Exact Fit = 0
+	// Crashed lets a failed request go without a row, and two requests bear one number:
+	// so it is when a process is killed, or cut off from NATS, between an answer and its
+	// event.
+	Crashed Fit = 1 << iota
+	// Unreached lets a row go without a request: the receiver could not be reached, or
+	// closed the connection before it read it.
 	Unreached
 )
 
 // Err is nil when nothing is lost, pending or wrong, and the attempts fit as closely
 // as they have to.
-func (r Report) Err(fit Attempts) error {
+func (r *Report) Err(fit Fit) error {
 	var errs []error
 	if n := len(r.Lost); n > 0 {
 		errs = append(errs, fmt.Errorf("LOST %d deliveries: %s", n, some(r.Lost)))
@@ -64,17 +64,17 @@ func (r Report) Err(fit Attempts) error {
 	if n := len(r.Problems); n > 0 {
 		errs = append(errs, fmt.Errorf("%d problems: %s", n, some(r.Problems)))
 	}
-	if fit == Exact && r.Unrecorded+r.Repeated > 0 {
+	if fit&Crashed == 0 && r.Unrecorded+r.Repeated > 0 {
 		errs = append(errs, fmt.Errorf("%d failed requests have no attempt in the table, %d bear the number of another", r.Unrecorded, r.Repeated))
 	}
-	if fit != Unreached && r.Unseen > 0 {
+	if fit&Unreached == 0 && r.Unseen > 0 {
 		errs = append(errs, fmt.Errorf("%d attempts in the table have no request", r.Unseen))
 	}
 	return errors.Join(errs...)
 }
 
 // String is the report in one line.
-func (r Report) String() string {
+func (r *Report) String() string {
 	var b strings.Builder
 	extra := 0
 	for n, count := range r.Extra {

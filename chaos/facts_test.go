@@ -1,0 +1,130 @@
+package chaos_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"relay/chaos/ledger"
+	"relay/dlqstore"
+)
+
+const deadLetters = "RELAY_DLQ"
+
+// facts reads what stands everywhere. Everything has come to rest, or has had its time.
+func (h *house) facts() ledger.Facts {
+	h.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	f := ledger.Facts{Published: h.published(), Requests: h.receiver.seen(), DeadStreamGone: h.deadStreamGone}
+	var err error
+	if f.Dead, err = h.deadInStream(ctx); err != nil {
+		h.t.Fatalf("read stream %s: %v", deadLetters, err)
+	}
+	if f.Rows, f.Attempts, err = h.table(ctx); err != nil {
+		h.t.Fatalf("read the table: %v", err)
+	}
+	for _, route := range h.routes {
+		c, err := h.consumer(ctx, route)
+		if err != nil {
+			h.t.Fatalf("look at the consumer of %s: %v", route, err)
+		}
+		f.Consumers = append(f.Consumers, c)
+	}
+	return f
+}
+
+func (h *house) consumer(ctx context.Context, route string) (ledger.Consumer, error) {
+	c, err := h.js.Consumer(ctx, "ORDERS", "relay-"+route)
+	if err != nil {
+		return ledger.Consumer{}, err
+	}
+	info := c.CachedInfo()
+	return ledger.Consumer{Route: route, Floor: info.AckFloor.Stream, Unsettled: info.NumPending + uint64(info.NumAckPending)}, nil
+}
+
+// deadInStream reads the dead-letter stream from its beginning.
+func (h *house) deadInStream(ctx context.Context) ([]ledger.Dead, error) {
+	stream, err := h.js.Stream(ctx, deadLetters)
+	if err != nil {
+		return nil, err
+	}
+	left := stream.CachedInfo().State.Msgs
+	c, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{})
+	if err != nil {
+		return nil, err
+	}
+	var all []ledger.Dead
+	for left > 0 {
+		batch, err := c.Fetch(int(min(left, 500)), jetstream.FetchMaxWait(10*time.Second))
+		if err != nil {
+			return nil, err
+		}
+		before := left
+		for m := range batch.Messages() {
+			left--
+			r, err := dlqstore.Decode(m.Headers(), m.Data())
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, ledger.Dead{
+				Key: ledger.Key{Route: r.Route, Subject: r.OriginalSubject}, ID: r.ID, Replay: r.Replay,
+				Sum: sha256.Sum256(r.Payload), Reference: r.Reference,
+			})
+		}
+		if left == before {
+			return nil, fmt.Errorf("%d messages do not come: %w", left, batch.Error())
+		}
+	}
+	return all, nil
+}
+
+// table reads the rows as an operator would, with SQL.
+func (h *house) table(ctx context.Context) (rows []ledger.Row, attempts []ledger.Attempt, err error) {
+	conn, err := pgx.Connect(ctx, h.database)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer conn.Close(ctx)
+	found, err := conn.Query(ctx, `SELECT id, route, original_subject, state, reason, sha256(payload) FROM dead_letters`)
+	if err != nil {
+		return nil, nil, err
+	}
+	rows, err = pgx.CollectRows(found, func(row pgx.CollectableRow) (r ledger.Row, err error) {
+		var sum []byte
+		err = row.Scan(&r.ID, &r.Route, &r.Subject, &r.State, &r.Reason, &sum)
+		copy(r.Sum[:], sum)
+		return r, err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	found, err = conn.Query(ctx, `SELECT id, route, replay, number, outcome IN ('nak', 'term') FROM dead_letter_attempts`)
+	if err != nil {
+		return nil, nil, err
+	}
+	attempts, err = pgx.CollectRows(found, func(row pgx.CollectableRow) (a ledger.Attempt, err error) {
+		err = row.Scan(&a.ID, &a.Route, &a.Replay, &a.Number, &a.Failed)
+		return a, err
+	})
+	return rows, attempts, err
+}
+
+// exec runs one statement in the database.
+func (h *house) exec(sql string, args ...any) {
+	h.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, h.database)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	if _, err := conn.Exec(ctx, sql, args...); err != nil {
+		h.t.Fatalf("%s: %v", sql, err)
+	}
+}

@@ -1,0 +1,251 @@
+package chaos_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"relay/chaos/ledger"
+	"relay/internal/testkit"
+)
+
+const (
+	ackWait     = 7 * time.Second
+	concurrency = 8
+	// settling bounds how long everything may take to come to rest after the last
+	// fault: retries, AckWaits of the dead, and the projector's own waits.
+	settling = 3 * time.Minute
+)
+
+// house is everything that one run needs, and what it did.
+type house struct {
+	t    *testing.T
+	seed uint64
+	rng  *rand.Rand // of the faults
+	dir  string     // logs, configurations, stores
+
+	nodes    []*node
+	natsURL  string // of relay
+	replicas int
+	nc       *nats.Conn
+	js       jetstream.JetStream
+	pg       *testkit.PG // nil: the database is a schema of a server that others share
+	database string
+	// relayDatabase is the database as relay reaches it; empty: directly.
+	relayDatabase string
+	receiver      *receiver
+
+	routes     []string
+	settings   string // of all routes, more than the usual
+	routesFile string
+	bodyBytes  int // 0: up to 2 KiB, some empty
+
+	relays   []*relay
+	launched int
+	loads    []*load
+	numbered int // messages that have a number
+
+	deadStreamGone bool
+	notes          []string // what a run measured
+}
+
+// open starts the servers of a run: NATS, a schema in Postgres, the receivers.
+func open(t *testing.T, seed uint64, s scenario) *house {
+	t.Helper()
+	h := &house{
+		t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), dir: t.ArtifactDir(),
+		routes: []string{"billing", "search"}, settings: s.settings, replicas: 1,
+	}
+	if s.routes > 0 {
+		h.routes = nil
+		for i := range s.routes {
+			h.routes = append(h.routes, fmt.Sprintf("route-%02d", i))
+		}
+	}
+	h.receiver = newReceiver(h)
+	switch {
+	case s.cluster:
+		h.startCluster()
+	default:
+		h.startNATS(func(n *node) {
+			if s.nats != nil {
+				s.nats(h, n)
+			}
+		})
+	}
+	if s.ownPostgres {
+		h.pg = testkit.PostgresServer(t)
+		h.database = h.pg.URL
+	} else {
+		h.database = testkit.Postgres(t)
+	}
+	h.routesFile = filepath.Join(h.dir, "routes.yaml")
+	h.writeRoutes(h.routesYAML())
+	return h
+}
+
+// routesYAML is a file of all routes, each of which gets every message.
+func (h *house) routesYAML() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, `version: 1
+streams: [{ name: ORDERS, subjects: [orders.>], replicas: %d }]
+defaults:
+  stream: ORDERS
+  filter_subjects: [orders.>]
+  concurrency: %d
+  consumer: { ack_wait: %s }
+  webhook: { timeout: 1500ms }
+  circuit_breaker: { consecutive_failures: 20, open_for: 1s }
+  retry: { max_attempts: 5, backoff: { initial: 100ms, max: 1s } }
+%s
+routes:
+`, h.replicas, concurrency, ackWait, h.settings)
+	for _, name := range h.routes {
+		fmt.Fprintf(&b, "  - { name: %s, webhook: { url: %q } }\n", name, h.receiver.srv.URL+"/"+name)
+	}
+	return b.String()
+}
+
+func (h *house) writeRoutes(yaml string) {
+	h.t.Helper()
+	if err := os.WriteFile(h.routesFile, []byte(yaml), 0o600); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// note keeps a figure for the summary.
+func (h *house) note(format string, args ...any) {
+	h.notes = append(h.notes, fmt.Sprintf(format, args...))
+}
+
+// pause waits a random moment between the two.
+func (h *house) pause(from, to time.Duration) {
+	<-time.After(from + time.Duration(h.rng.Int64N(int64(to-from)+1)))
+}
+
+// current is the relay process that was started last.
+func (h *house) current() *relay { return h.relays[len(h.relays)-1] }
+
+// warm brings relay to work and back to rest, and returns what it uses then: with its
+// connections made, and nothing in hand.
+func (h *house) warm() figures {
+	h.t.Helper()
+	h.await(h.publish(100, 500))
+	h.settle()
+	f, ok := h.current().figures()
+	if !ok {
+		h.t.Fatalf("%s shows no metrics", h.current().name)
+	}
+	return f
+}
+
+func (h *house) await(l *load) {
+	h.t.Helper()
+	await(h.t, settling, "the publisher to have every message confirmed", func() bool {
+		select {
+		case <-l.done:
+			return true
+		default:
+			return false
+		}
+	})
+}
+
+// settle waits until everything that was published has come to its end.
+func (h *house) settle() {
+	h.t.Helper()
+	for _, l := range h.loads {
+		h.await(l)
+	}
+	quiet := 0 // a consumer that has not seen the newest message yet counts as done for a moment
+	left := ""
+	if !within(settling, func() bool {
+		if left = h.unsettled(); left != "" {
+			quiet = 0
+			return false
+		}
+		quiet++
+		return quiet == 5
+	}) {
+		h.t.Errorf("not settled after %s: %s", settling, left)
+	}
+}
+
+// unsettled says which consumers have something before them, whose they ever are. A
+// stream that is not there, or does not answer, counts too.
+func (h *house) unsettled() string {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	var left []string
+	for _, stream := range []string{"ORDERS", deadLetters, "RELAY_ATTEMPTS", "RELAY_REPLAY"} {
+		s, err := h.js.Stream(ctx, stream)
+		if err != nil {
+			return fmt.Sprintf("stream %s: %v", stream, err)
+		}
+		consumers := s.ListConsumers(ctx)
+		for c := range consumers.Info() {
+			// One without a durable name is the test's own, that read the stream before.
+			if c.Config.Durable != "" && (c.NumPending > 0 || c.NumAckPending > 0) {
+				left = append(left, fmt.Sprintf("%s has %d messages to deliver and %d to hear of", c.Name, c.NumPending, c.NumAckPending))
+			}
+		}
+		if err := consumers.Err(); err != nil && !errors.Is(err, jetstream.ErrEndOfData) {
+			return fmt.Sprintf("consumers of %s: %v", stream, err)
+		}
+	}
+	return strings.Join(left, "; ")
+}
+
+// report settles the run and asks the ledger.
+func (h *house) report() *ledger.Report {
+	h.t.Helper()
+	h.settle()
+	return ledger.Check(h.facts())
+}
+
+// backToBaseline waits until the process uses no more than it did, but for what a
+// later moment may explain: connections that wait for reuse, a heap that has grown.
+func (h *house) backToBaseline(r *relay, before figures) {
+	h.t.Helper()
+	var now figures
+	spare := 30 + 2*concurrency*len(h.routes)
+	back := within(patience, func() bool {
+		f, ok := r.figures()
+		now = f
+		return ok && f.goroutines <= before.goroutines+2*spare && f.descriptors <= before.descriptors+spare &&
+			f.resident <= 2*before.resident+64<<20
+	})
+	h.note("%s, then %s", before, now)
+	if !back {
+		h.t.Errorf("%s does not come back: %s before the faults, %s after them", r.name, before, now)
+	}
+}
+
+// replay asks for the replay of every dead letter of a route.
+func (h *house) replay(r *relay, route string) {
+	h.t.Helper()
+	status, body, err := r.do(http.MethodPost, "/api/v1/replays", fmt.Sprintf(`{"filter":{"route":%q}}`, route))
+	if err != nil || status != http.StatusAccepted {
+		h.t.Fatalf("replay the dead letters of %s: %d %s %v", route, status, body, err)
+	}
+}
+
+// stop ends the process in good order and checks that it says so.
+func (h *house) stop(r *relay) {
+	h.t.Helper()
+	r.signal(syscall.SIGTERM)
+	if code := r.wait(); code != 0 {
+		h.t.Errorf("%s ended with %d, want 0", r.name, code)
+	}
+}

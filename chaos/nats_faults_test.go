@@ -1,0 +1,321 @@
+package chaos_test
+
+import (
+	"errors"
+	"os"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sys/unix"
+
+	"relay/chaos/ledger"
+)
+
+func natsFaults() []scenario {
+	const byItself = "relay goes on by itself"
+	return []scenario{
+		{
+			name: "nats-restart", short: true, fit: ledger.Crashed, run: natsRestarted,
+			fault: "stopped in good order for up to 2 s under load, and started again, three times", holds: byItself,
+		},
+		{
+			name: "nats-kill", fit: ledger.Crashed, run: natsKilled,
+			fault: "SIGKILL under load, started again after up to 2 s, five times", holds: byItself,
+		},
+		{
+			name: "nats-half-open", fit: ledger.Crashed, run: natsHalfOpen,
+			fault: "for 100 s nothing passes the connection, either way, and nobody closes it (toxiproxy)",
+			holds: "a second process on a healthy connection takes over; " + byItself,
+		},
+		{
+			name: "nats-slow", fit: ledger.Crashed, run: natsSlow,
+			fault: "200 ms of latency, ±100 ms, and 64 KB/s each way for 20 s (toxiproxy)", holds: byItself,
+		},
+		{
+			name: "nats-consumer-deleted", fit: ledger.Crashed, run: consumerDeleted,
+			fault: "the consumer of a route is deleted under load, three times", holds: "relay makes it again where it stood",
+		},
+		{
+			name: "nats-purge", fit: ledger.Crashed, run: purged,
+			fault: "the stream is purged while receivers are down", holds: "what is published afterwards is delivered",
+		},
+		{
+			name: "nats-recreate", fit: ledger.Crashed, run: recreated,
+			fault: "the stream is deleted and made again, behind relay's back",
+			holds: "what is published to the new one is delivered, from its first sequence on",
+		},
+		{
+			name: "nats-leader", cluster: true, fit: ledger.Crashed, run: leaders,
+			fault: "three servers, three replicas: the leaders of stream and consumers step down, and one server is killed in turn, six times",
+			holds: byItself,
+		},
+		{
+			name: "nats-permission", fit: ledger.Crashed, nats: withUsers, run: permissionTaken,
+			fault: "relay's user may no longer publish dead letters, then no longer settle, by SIGHUP, for 6 s each", holds: byItself,
+		},
+		{
+			name: "nats-dlq-full", run: deadLettersFull,
+			fault: "the dead-letter stream holds 20 messages and refuses more, until it is made larger",
+			holds: "messages that would die wait in their stream; attempts exact",
+		},
+		{
+			name: "nats-dlq-missing", run: deadLettersMissing,
+			fault: "the dead-letter stream is deleted, after the table has all of it",
+			holds: "relay makes it again; the table has every dead letter; attempts exact",
+		},
+		{
+			name: "nats-disk-full", fit: ledger.Crashed, nats: smallDisk, run: diskFull,
+			fault: "JetStream's disk, a tmpfs of 16 MiB (else its max_file_store), is full; then it is larger, and the server is started again",
+			holds: "what JetStream confirmed is delivered",
+		},
+	}
+}
+
+func natsRestarted(h *house) {
+	h.start(relayOptions{})
+	before := h.warm()
+	h.publish(1500, 150)
+	for range 3 {
+		h.pause(time.Second, 3*time.Second)
+		h.nodes[0].stop()
+		h.pause(0, 2*time.Second)
+		h.nodes[0].start()
+		h.awaitJetStream()
+	}
+	h.settle()
+	h.backToBaseline(h.current(), before)
+}
+
+func natsKilled(h *house) {
+	h.start(relayOptions{})
+	before := h.warm()
+	h.publish(2000, 130)
+	for range 5 {
+		h.pause(time.Second, 3*time.Second)
+		h.nodes[0].kill()
+		h.pause(0, 2*time.Second)
+		h.nodes[0].start()
+		h.awaitJetStream()
+	}
+	h.settle()
+	h.backToBaseline(h.current(), before)
+}
+
+func natsHalfOpen(h *house) {
+	p := newProxy(h.t, h.nodes[0].addr)
+	cut := h.start(relayOptions{nats: p.through(h.natsURL)})
+	before := h.warm()
+	h.publish(1000, 100)
+	h.pause(2*time.Second, 3*time.Second)
+	p.infect("timeout", "upstream", map[string]any{"timeout": 0})
+	p.infect("timeout", "downstream", map[string]any{"timeout": 0})
+	healed := time.After(100 * time.Second)
+	second := h.start(relayOptions{})
+	h.settle() // with the first process cut off
+	h.stop(second)
+	<-healed
+	p.heal()
+	h.await(h.publish(200, 100))
+	h.settle() // by the first process alone
+	h.backToBaseline(cut, before)
+}
+
+func natsSlow(h *house) {
+	p := newProxy(h.t, h.nodes[0].addr)
+	h.start(relayOptions{nats: p.through(h.natsURL)})
+	before := h.warm()
+	h.publish(1000, 60)
+	h.pause(time.Second, 2*time.Second)
+	for _, direction := range []string{"upstream", "downstream"} {
+		p.infect("latency", direction, map[string]any{"latency": 200, "jitter": 100})
+		p.infect("bandwidth", direction, map[string]any{"rate": 64})
+	}
+	<-time.After(20 * time.Second)
+	p.heal()
+	h.settle()
+	h.backToBaseline(h.current(), before)
+}
+
+func consumerDeleted(h *house) {
+	h.start(relayOptions{})
+	before := h.warm()
+	h.publish(1200, 100)
+	for range 3 {
+		h.pause(2*time.Second, 4*time.Second)
+		if err := h.js.DeleteConsumer(h.t.Context(), "ORDERS", "relay-billing"); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+			h.t.Fatal(err)
+		}
+	}
+	h.settle()
+	h.backToBaseline(h.current(), before)
+}
+
+func (h *house) stream(name string) jetstream.Stream {
+	h.t.Helper()
+	s, err := h.js.Stream(h.t.Context(), name)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return s
+}
+
+func purged(h *house) {
+	h.start(relayOptions{})
+	before := h.warm()
+	h.receiver.answer(always(503))
+	h.await(h.publish(300, 300))
+	if err := h.stream("ORDERS").Purge(h.t.Context()); err != nil {
+		h.t.Fatal(err)
+	}
+	h.takeAway()
+	h.receiver.answer(h.mixed)
+	h.await(h.publish(300, 150))
+	h.settle()
+	h.backToBaseline(h.current(), before)
+}
+
+func recreated(h *house) {
+	h.start(relayOptions{})
+	before := h.warm()
+	h.await(h.publish(300, 300))
+	config := h.stream("ORDERS").CachedInfo().Config
+	if err := h.js.DeleteStream(h.t.Context(), "ORDERS"); err != nil {
+		h.t.Fatal(err)
+	}
+	h.takeAway()
+	h.pause(0, 3*time.Second)
+	if _, err := h.js.CreateOrUpdateStream(h.t.Context(), config); err != nil {
+		h.t.Fatal(err)
+	}
+	h.await(h.publish(300, 150))
+	h.settle()
+	h.backToBaseline(h.current(), before)
+}
+
+func leaders(h *house) {
+	h.start(relayOptions{})
+	before := h.warm()
+	h.publish(2400, 100)
+	for i := range 6 {
+		h.pause(time.Second, 2*time.Second)
+		for _, what := range []string{"STREAM.LEADER.STEPDOWN.ORDERS", "CONSUMER.LEADER.STEPDOWN.ORDERS.relay-billing", "STREAM.LEADER.STEPDOWN." + deadLetters} {
+			// One that has no leader just now has nothing to give up.
+			_, _ = h.nc.Request("$JS.API."+what, nil, 2*time.Second)
+		}
+		h.pause(500*time.Millisecond, time.Second)
+		n := h.nodes[i%len(h.nodes)]
+		n.kill()
+		h.pause(0, 2*time.Second)
+		n.start()
+		h.awaitJetStream()
+	}
+	h.settle()
+	h.backToBaseline(h.current(), before)
+}
+
+// users is the configuration of two users: the test's, who may everything, and
+// relay's, who may not publish what is denied.
+func users(denied string) string {
+	return `authorization { users: [
+	{ user: test, password: test }
+	{ user: relay, password: relay, permissions: { publish: { allow: ">", deny: [` + denied + `] }, subscribe: ">" } }
+] }`
+}
+
+func withUsers(_ *house, n *node) {
+	n.more = users(`"nothing"`)
+	n.user = "test:test@"
+}
+
+func permissionTaken(h *house) {
+	n := h.nodes[0]
+	h.start(relayOptions{nats: "nats://relay:relay@" + n.addr})
+	before := h.warm()
+	h.publish(2000, 100)
+	for _, denied := range []string{`"dlq.>"`, `"$JS.ACK.>"`} {
+		h.pause(time.Second, 2*time.Second)
+		n.reload(users(denied))
+		<-time.After(6 * time.Second)
+		n.reload(users(`"nothing"`))
+	}
+	h.settle()
+	h.backToBaseline(h.current(), before)
+}
+
+// limitDeadLetters sets how many messages the dead-letter stream takes.
+func (h *house) limitDeadLetters(n int64) {
+	h.t.Helper()
+	config := h.stream(deadLetters).CachedInfo().Config
+	config.MaxMsgs = n
+	if _, err := h.js.UpdateStream(h.t.Context(), config); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func deadLettersFull(h *house) {
+	h.start(relayOptions{})
+	before := h.warm()
+	h.limitDeadLetters(int64(h.stream(deadLetters).CachedInfo().State.Msgs) + 20)
+	h.await(h.publish(500, 150))
+	h.pause(8*time.Second, 10*time.Second)
+	if h.unsettled() == "" {
+		h.t.Error("nothing waits, although the dead-letter stream is full")
+	}
+	h.limitDeadLetters(-1)
+	h.settle()
+	h.backToBaseline(h.current(), before)
+}
+
+func deadLettersMissing(h *house) {
+	h.start(relayOptions{})
+	before := h.warm() // the table has all of it now
+	if err := h.js.DeleteStream(h.t.Context(), deadLetters); err != nil {
+		h.t.Fatal(err)
+	}
+	h.deadStreamGone = true
+	h.await(h.publish(300, 150))
+	h.settle()
+	h.backToBaseline(h.current(), before)
+}
+
+// smallDisk puts the store on a disk of 16 MiB, or, where it may not be mounted, limits
+// the store to that.
+func smallDisk(h *house, n *node) {
+	if err := os.MkdirAll(n.store, 0o700); err != nil {
+		h.t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", n.store, "tmpfs", 0, "size=16m"); err != nil {
+		h.note("no tmpfs here (%v): max_file_store", err)
+		n.limits = "max_file_store: 16MB"
+		return
+	}
+	h.t.Cleanup(func() {
+		n.kill()
+		if err := unix.Unmount(n.store, 0); err != nil {
+			h.t.Error(err)
+		}
+	})
+}
+
+func diskFull(h *house) {
+	n := h.nodes[0]
+	h.start(relayOptions{})
+	before := h.warm()
+	h.bodyBytes = 64 << 10
+	l := h.publish(400, 100) // 25 MiB: the publisher waits for room
+	for confirmed := -1; confirmed != l.count(); {
+		confirmed = l.count()
+		<-time.After(3 * time.Second)
+	}
+	h.note("%d of 400 messages confirmed when the disk was full", l.count())
+	n.kill()
+	if n.limits != "" {
+		n.limits = "max_file_store: 256MB"
+	} else if err := unix.Mount("tmpfs", n.store, "tmpfs", unix.MS_REMOUNT, "size=256m"); err != nil {
+		h.t.Fatal(err)
+	}
+	n.start()
+	h.awaitJetStream()
+	h.settle()
+	h.backToBaseline(h.current(), before)
+}

@@ -1,0 +1,277 @@
+package chaos_test
+
+import (
+	"net/http"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"relay/chaos/ledger"
+)
+
+func relayFaults() []scenario {
+	return []scenario{
+		{
+			name: "baseline", run: undisturbed,
+			fault: "none: the day that the others are compared with",
+			holds: "no duplicate; attempts exact; replays come to their end; goroutines, descriptors and memory come back",
+		},
+		{
+			name: "relay-kill", short: true, fit: ledger.Crashed, run: func(h *house) { killed(h, 6) },
+			fault: "SIGKILL at random moments of start and work, 6 times",
+			holds: "duplicates: no more than were in hand at a kill",
+		},
+		{
+			name: "relay-kill-200", fit: ledger.Crashed, run: func(h *house) { killed(h, 200) },
+			fault: "SIGKILL at random moments of start and work, 200 times",
+			holds: "duplicates: no more than were in hand at a kill",
+		},
+		{
+			name: "relay-pause", fit: ledger.Crashed, run: paused,
+			fault: "SIGSTOP for twice the AckWait, twice, then SIGCONT",
+			holds: "the process goes on by itself",
+		},
+		{
+			name: "relay-stop", run: stopped,
+			fault: "SIGTERM, three times, while receivers take a second for an answer",
+			holds: "exit 0; no duplicate; attempts exact",
+		},
+		{
+			name: "relay-two", fit: ledger.Crashed, run: two,
+			fault: "two processes, one after the other killed, or paused for an AckWait",
+			holds: "the other one takes over",
+		},
+		{
+			name: "relay-descriptors", fit: ledger.Crashed | ledger.Unreached, run: noDescriptors,
+			fault: "prlimit leaves the process 2 descriptors more than it has open, for 8 s, while receivers close each connection",
+			holds: "the process goes on by itself when it may open more",
+		},
+		{
+			name: "relay-memory", run: littleMemory,
+			fault: "GOMEMLIMIT=64MiB, --max-in-flight-bytes 8 MiB, 300 bodies of 512 KiB, slow receivers",
+			holds: "resident memory stays below 192 MiB; no duplicate; attempts exact",
+		},
+		{
+			name: "relay-reload", run: badReload,
+			fault: "a broken routes file is put in force under load, twice, then one with another concurrency",
+			holds: "the broken one is refused and changes nothing; no duplicate; attempts exact",
+		},
+		{
+			name: "relay-poison", fit: ledger.Crashed, run: poison,
+			fault: "one message kills the process whenever its request arrives; the process is started again each time",
+			holds: "three requests of it, then a dead letter with the reason poison; all others are delivered",
+		},
+	}
+}
+
+// noDuplicates is for faults that leave relay alone.
+func noDuplicates(h *house) {
+	h.t.Helper()
+	h.settle()
+	if r := ledger.Check(h.facts()); r.Duplicated > 0 {
+		h.t.Errorf("%d duplicates, and nothing was killed or cut off", r.Duplicated)
+	}
+}
+
+func undisturbed(h *house) {
+	r := h.start(relayOptions{})
+	before := h.warm()
+	h.await(h.publish(1000, 300))
+	noDuplicates(h)
+	h.replay(r, "billing")
+	h.settle()
+	h.backToBaseline(r, before)
+	h.stop(r)
+}
+
+func killed(h *house, times int) {
+	h.start(relayOptions{})
+	before := h.warm()
+	// The load lasts as long as the kills do.
+	h.publish(times*100, 130)
+	for range times {
+		h.pause(50*time.Millisecond, 1200*time.Millisecond)
+		h.current().kill()
+		h.launch(relayOptions{})
+	}
+	h.settle()
+	h.backToBaseline(h.current(), before)
+	h.duplicatesWithin(times * concurrency)
+}
+
+// duplicatesWithin bounds the duplicates of each route by what could be in hand when
+// something was cut off.
+func (h *house) duplicatesWithin(most int) {
+	h.t.Helper()
+	if r := ledger.Check(h.facts()); r.Duplicated > most*len(h.routes) {
+		h.t.Errorf("%d duplicates, and no more than %d messages can have been in hand", r.Duplicated, most*len(h.routes))
+	}
+}
+
+func paused(h *house) {
+	r := h.start(relayOptions{})
+	before := h.warm()
+	h.publish(1500, 60)
+	for range 2 {
+		h.pause(time.Second, 2*time.Second)
+		r.signal(syscall.SIGSTOP)
+		<-time.After(2 * ackWait)
+		r.signal(syscall.SIGCONT)
+	}
+	h.settle()
+	h.backToBaseline(r, before)
+}
+
+func stopped(h *house) {
+	r := h.start(relayOptions{})
+	h.receiver.answer(func(q ledger.Request, nth int) reply {
+		a := h.mixed(q, nth)
+		a.after = time.Second
+		return a
+	})
+	h.publish(100, 100)
+	for range 3 {
+		h.pause(time.Second, 3*time.Second)
+		h.stop(r)
+		r = h.start(relayOptions{})
+	}
+	noDuplicates(h)
+	h.stop(r)
+}
+
+func two(h *house) {
+	pair := []*relay{h.start(relayOptions{}), h.start(relayOptions{})}
+	h.publish(2400, 100)
+	for i := range 6 {
+		h.pause(500*time.Millisecond, 1500*time.Millisecond)
+		if h.rng.IntN(2) == 0 {
+			pair[i%2].kill()
+			pair[i%2] = h.start(relayOptions{})
+			continue
+		}
+		pair[i%2].signal(syscall.SIGSTOP)
+		<-time.After(ackWait)
+		pair[i%2].signal(syscall.SIGCONT)
+	}
+	h.settle()
+	for _, r := range pair {
+		h.stop(r)
+	}
+	h.start(relayOptions{})
+}
+
+func noDescriptors(h *house) {
+	r := h.start(relayOptions{})
+	before := h.warm()
+	h.receiver.srv.Config.SetKeepAlivesEnabled(false)
+	h.publish(1200, 100)
+	h.pause(time.Second, 2*time.Second)
+	f, _ := r.figures()
+	pid := r.cmd.Process.Pid
+	var usual unix.Rlimit
+	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &usual); err != nil {
+		h.t.Fatal(err)
+	}
+	few := unix.Rlimit{Cur: uint64(f.descriptors + 2), Max: usual.Max}
+	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &few, nil); err != nil {
+		h.t.Fatal(err)
+	}
+	<-time.After(8 * time.Second)
+	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &usual, nil); err != nil {
+		h.t.Fatal(err)
+	}
+	h.settle()
+	h.backToBaseline(r, before)
+}
+
+func littleMemory(h *house) {
+	h.bodyBytes = 512 << 10
+	r := h.start(relayOptions{env: []string{"GOMEMLIMIT=64MiB"}, args: []string{"--max-in-flight-bytes", "8388608"}})
+	h.receiver.answer(func(q ledger.Request, nth int) reply {
+		a := h.mixed(q, nth)
+		a.after = 200 * time.Millisecond
+		return a
+	})
+	l := h.publish(300, 100)
+	peak := 0
+	for stop := false; !stop; {
+		if f, ok := r.figures(); ok {
+			peak = max(peak, f.resident)
+		}
+		select {
+		case <-l.done:
+			stop = h.unsettled() == ""
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	noDuplicates(h)
+	h.note("peak %d MiB", peak>>20)
+	if peak > 192<<20 {
+		h.t.Errorf("relay held %d MiB", peak>>20)
+	}
+}
+
+func badReload(h *house) {
+	r := h.start(relayOptions{})
+	good := h.routesYAML()
+	h.publish(1500, 150)
+	for _, broken := range []string{"routes: [", strings.Replace(good, "timeout: 1500ms", "timeout: soon", 1)} {
+		h.pause(time.Second, 2*time.Second)
+		h.writeRoutes(broken)
+		if status, body, err := r.do(http.MethodPost, "/api/v1/reload", ""); err != nil || status < 400 {
+			h.t.Errorf("a broken file was put in force: %d %s %v", status, body, err)
+		}
+		r.signal(syscall.SIGHUP)
+	}
+	h.pause(time.Second, 2*time.Second)
+	h.writeRoutes(strings.Replace(good, "concurrency: 8", "concurrency: 3", 1))
+	if status, body, err := r.do(http.MethodPost, "/api/v1/reload", ""); err != nil || status >= 300 {
+		h.t.Errorf("a good file was refused: %d %s %v", status, body, err)
+	}
+	noDuplicates(h)
+	h.stop(r)
+}
+
+func poison(h *house) {
+	const victim = "orders.000150"
+	var mu sync.Mutex
+	r := h.start(relayOptions{})
+	died := make(chan struct{}, 16)
+	// The message harms the route billing only, and whichever process sends it.
+	h.receiver.answer(func(q ledger.Request, nth int) reply {
+		if q.Subject != victim || q.Route != "billing" {
+			return always(http.StatusNoContent)(q, nth)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		r.signal(syscall.SIGKILL)
+		died <- struct{}{}
+		return reply{status: 0, after: time.Minute}
+	})
+	h.publish(1500, 100)
+	for range 3 {
+		select {
+		case <-died:
+		case <-time.After(settling):
+			h.t.Fatal("the message did not come again")
+		}
+		<-r.exited
+		next := h.launch(relayOptions{})
+		mu.Lock()
+		r = next
+		mu.Unlock()
+	}
+	h.settle()
+	requests := 0
+	for _, q := range h.receiver.seen() {
+		if q.Subject == victim && q.Route == "billing" {
+			requests++
+		}
+	}
+	if got := ledger.Check(h.facts()).Dead; requests != 3 || got["poison"] != 1 {
+		h.t.Errorf("%d requests of the message, and dead are %v; want 3, and 1 of poison", requests, got)
+	}
+}

@@ -1,0 +1,108 @@
+package chaos_test
+
+import (
+	"net/http"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"relay/chaos/ledger"
+)
+
+func soak() []scenario {
+	return []scenario{{
+		name: "soak", ownPostgres: true, fit: ledger.Crashed | ledger.Unreached, run: soaked,
+		fault: "a random fault of those below every 2 s, to one of two processes, NATS, Postgres, the receivers or the connections between",
+		holds: "the process that is never killed comes back to its baseline",
+	}}
+}
+
+// soakFor reads how long the soak goes on.
+func soakFor(h *house) time.Duration {
+	text := os.Getenv("CHAOS_SOAK")
+	if text == "" {
+		return time.Minute
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		h.t.Fatalf("CHAOS_SOAK=%q: want a duration, such as 30m", text)
+	}
+	return d
+}
+
+func soaked(h *house) {
+	const perSecond, every = 50, 2 * time.Second
+	long := soakFor(h)
+	p := newProxy(h.t, h.nodes[0].addr)
+	steady := h.start(relayOptions{nats: p.through(h.natsURL)})
+	before := h.warm()
+	mortal := h.start(relayOptions{})
+
+	n := h.nodes[0]
+	again := func() {
+		n.start()
+		h.awaitJetStream()
+	}
+	stopDatabase := func(mode string) {
+		if err := h.pg.Stop(mode); err != nil {
+			h.t.Fatal(err)
+		}
+		h.pause(0, 2*time.Second)
+		if err := h.pg.Start(); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	freeze := func(pids ...int) {
+		for _, pid := range pids {
+			_ = syscall.Kill(pid, syscall.SIGSTOP)
+		}
+		h.pause(500*time.Millisecond, 3*time.Second)
+		for _, pid := range pids {
+			_ = syscall.Kill(pid, syscall.SIGCONT)
+		}
+	}
+	faults := []struct {
+		name string
+		make func()
+	}{
+		{"relay killed", func() { mortal.kill(); h.pause(0, time.Second); mortal = h.start(relayOptions{}) }},
+		{"relay stopped", func() { h.stop(mortal); mortal = h.start(relayOptions{}) }},
+		{"relay paused", func() { freeze(steady.cmd.Process.Pid) }},
+		{"NATS killed", func() { n.kill(); h.pause(0, time.Second); again() }},
+		{"NATS stopped", func() { n.stop(); h.pause(0, time.Second); again() }},
+		{"NATS paused", func() { freeze(n.cmd.Process.Pid) }},
+		{"connection to NATS cut", func() {
+			p.infect("timeout", "upstream", map[string]any{"timeout": 0})
+			p.infect("timeout", "downstream", map[string]any{"timeout": 0})
+			h.pause(time.Second, 4*time.Second)
+			p.heal()
+		}},
+		{"Postgres crashed", func() { stopDatabase("immediate") }},
+		{"Postgres stopped", func() { stopDatabase("fast") }},
+		{"Postgres paused", func() { freeze(h.postgresProcesses()...) }},
+		{"receivers down", func() { h.receiver.answer(always(http.StatusServiceUnavailable)); h.pause(0, 3*time.Second) }},
+		{"receivers hostile", func() { h.receiver.answer(h.hostileMix()); h.pause(0, 3*time.Second) }},
+		{"receivers hang up", func() { h.receiver.srv.CloseClientConnections() }},
+		{"routes file broken", func() {
+			h.writeRoutes(strings.Replace(h.routesYAML(), "routes:", "rutes:", 1))
+			steady.signal(syscall.SIGHUP)
+			h.pause(0, time.Second)
+			h.writeRoutes(h.routesYAML())
+			steady.signal(syscall.SIGHUP)
+		}},
+	}
+	h.publish(int(long.Seconds())*perSecond, perSecond)
+	made := map[string]int{}
+	for end := time.Now().Add(long); time.Now().Before(end); {
+		next := time.After(every)
+		f := faults[h.rng.IntN(len(faults))]
+		f.make()
+		h.receiver.answer(h.mixed)
+		made[f.name]++
+		<-next
+	}
+	h.note("%s of faults: %v", long, made)
+	h.settle()
+	h.backToBaseline(steady, before)
+}
