@@ -60,7 +60,7 @@ func (s *Server) republish(ctx context.Context, id string, edit *dlqstore.Edit, 
 		if undo := s.opts.Store.Restore(context.WithoutCancel(ctx), id, by); undo != nil {
 			err = fmt.Errorf("%w; restore: %w", err, undo)
 		}
-		return &problem{http.StatusServiceUnavailable, "publish_failed", fmt.Sprintf("nothing was sent: %v", err), err}
+		return &problem{http.StatusServiceUnavailable, "publish_failed", fmt.Sprintf("nothing was sent to %q: the stream did not take it", d.OriginalSubject), err}
 	}
 	return nil
 }

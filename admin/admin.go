@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"relay/dlqstore"
+	"relay/internal/fleet"
 )
 
 // Options are what a Server works with. Store, Routes and NATS are required.
@@ -41,6 +42,9 @@ type Options struct {
 	// Reload reads the routes file again and applies it; its error is for whoever
 	// wrote the file. Nil: POST /api/v1/reload is refused.
 	Reload func(ctx context.Context) error
+	// Fleet tells how the routes are doing, over all relay processes. Nil: the pages
+	// show what this process knows.
+	Fleet Fleet
 	// Gatherer is what /metrics serves. Nil: there is no /metrics.
 	Gatherer prometheus.Gatherer
 	// HealthLimits are the limits of /health. Zero fields take their defaults.
@@ -68,6 +72,17 @@ type Options struct {
 type Replays interface {
 	// Wake makes it look for started replays now. It does not block.
 	Wake()
+}
+
+// Fleet is the relay processes together. Its methods are safe for concurrent use and do
+// not wait for NATS.
+type Fleet interface {
+	// Processes are those that are there, this one first.
+	Processes() []fleet.Process
+	// Figures are those of the routes on which anything happened in the last hour.
+	Figures() map[string]fleet.Figures
+	// Lag is how many dead letters and attempts the database does not hold yet.
+	Lag() int
 }
 
 // Republisher sends a dead letter to the subject that it came from, where every

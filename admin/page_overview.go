@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"relay/dlqstore"
+	"relay/internal/fleet"
 )
 
 type overviewView struct {
@@ -25,6 +26,8 @@ type causeRow struct {
 	Count, Path         string // and the list of them
 	SamplePath          string
 	FirstSeen, LastSeen moment
+	Day                 *sparkView // of the last 24 hours; nil: none failed in them
+	ReplayPath          string
 }
 
 // Bounds of the causes: of those that are counted, and of those that are shown.
@@ -45,7 +48,9 @@ type routeRow struct {
 	Stream, Subjects        string
 	State                   badge
 	Reason                  string
+	Rate, Success, Latency  string // – when nothing was attempted
 	Pending                 string
+	Oldest                  moment
 	AckPending, AckLimit    string
 	InFlight                string
 	Open                    int
@@ -72,6 +77,14 @@ func (s *Server) overviewView(r *http.Request) (any, error) {
 	if s.opts.Config != nil {
 		view.Services = append(view.Services, s.configService())
 	}
+	var figures map[string]fleet.Figures
+	if s.opts.Fleet != nil {
+		figures = s.opts.Fleet.Figures()
+		if lag := s.opts.Fleet.Lag(); lag > 0 && database.OK {
+			view.Services[1].Detail = count(lag, "event") + " on the way into it"
+		}
+		view.Services = append(view.Services, s.processes(s.opts.Fleet.Processes()))
+	}
 	var causes []dlqstore.Group
 	if database.OK {
 		var err error
@@ -80,12 +93,13 @@ func (s *Server) overviewView(r *http.Request) (any, error) {
 		}
 	}
 	byRoute := map[string]int{}
-	for i, g := range causes {
+	for _, g := range causes {
 		byRoute[g.Route] += g.Count
 		view.Open += g.Count
-		if i < shownCauses {
-			view.Causes = append(view.Causes, s.causeRow(g))
-		}
+	}
+	var err error
+	if view.Causes, err = s.causeRows(r.Context(), causes[:min(len(causes), shownCauses)]); err != nil {
+		return nil, err
 	}
 	figure := func(n int) string {
 		switch {
@@ -98,7 +112,7 @@ func (s *Server) overviewView(r *http.Request) (any, error) {
 		}
 	}
 	for _, status := range s.opts.Routes.Routes() {
-		row := s.routeRow(status)
+		row := s.routeRow(status, figures[status.Name])
 		row.Open = byRoute[status.Name]
 		row.OpenText = figure(row.Open)
 		view.Routes = append(view.Routes, row)
@@ -107,21 +121,33 @@ func (s *Server) overviewView(r *http.Request) (any, error) {
 	return view, nil
 }
 
+// causeRows shows groups of open dead letters, with the hours in which they failed.
+func (s *Server) causeRows(ctx context.Context, groups []dlqstore.Group) ([]causeRow, error) {
+	if len(groups) == 0 {
+		return nil, nil
+	}
+	hours, err := s.opts.Store.GroupHours(ctx, groups, dlqstore.Dead, s.now())
+	if err != nil {
+		return nil, err
+	}
+	rows := make([]causeRow, len(groups))
+	for i, g := range groups {
+		rows[i] = s.causeRow(g)
+		rows[i].Day = spark(hours[i][:], "failed by hour in the last 24 hours")
+	}
+	return rows, nil
+}
+
 func (s *Server) causeRow(g dlqstore.Group) causeRow {
 	cause := cut(visible(g.Cause), 160)
 	if g.Status != 0 {
 		cause = statusText(g.Status)
 	}
+	of := "?" + url.Values{"route": {g.Route}, "fingerprint": {g.Fingerprint}}.Encode()
 	return causeRow{
 		Route: visible(g.Route), RoutePath: routePath(g.Route), Cause: cause, Count: digits(g.Count),
-		Path:       "/dead-letters?" + url.Values{"route": {g.Route}, "fingerprint": {g.Fingerprint}}.Encode(),
-		SamplePath: deadLetterPath(g.Sample), FirstSeen: s.moment(g.FirstSeen), LastSeen: s.moment(g.LastSeen),
+		Path: listOfDead + of, ReplayPath: "/replays/new" + of, SamplePath: deadLetterPath(g.Sample), FirstSeen: s.moment(g.FirstSeen), LastSeen: s.moment(g.LastSeen),
 	}
-}
-
-// openLetters counts the dead letters of a route that wait for somebody.
-func (s *Server) openLetters(ctx context.Context, route string) (int, error) {
-	return s.opts.Store.Count(ctx, dlqstore.Filter{Route: route, State: dlqstore.Dead})
 }
 
 func serviceBadge(c check, up, down string) badge {
@@ -140,13 +166,51 @@ func (s *Server) configService() serviceView {
 	return serviceView{"Routes file", badge{"In force", "ok", "check"}, "loaded " + s.moment(c.LoadedAt).Ago}
 }
 
-func (s *Server) routeRow(r RouteStatus) routeRow {
-	return routeRow{
+// shownProcesses is how many relay processes are named.
+const shownProcesses = 8
+
+func (s *Server) processes(list []fleet.Process) serviceView {
+	v := serviceView{Name: "Processes", State: badge{count(len(list), "process"), "ok", "check"}}
+	if len(list) > 1 {
+		v.State.Word = digits(len(list)) + " processes"
+	}
+	var lines []string
+	for _, p := range list[:min(len(list), shownProcesses)] {
+		line := cut(visible(p.Instance), 60) + ", since " + s.moment(p.Since).Ago
+		if p.Version != s.opts.Version {
+			line += ", " + cut(visible(p.Version), 40)
+		}
+		lines = append(lines, line)
+	}
+	if more := len(list) - shownProcesses; more > 0 {
+		lines = append(lines, "and "+digits(more)+" more")
+	}
+	v.Detail = strings.Join(lines, "\n")
+	return v
+}
+
+// routeRow shows a route with its figures over all processes.
+func (s *Server) routeRow(r RouteStatus, f fleet.Figures) routeRow {
+	row := routeRow{
 		Name: r.Name, Path: routePath(r.Name), Description: visible(r.Description),
 		Stream: visible(r.Stream), Subjects: visible(strings.Join(r.FilterSubjects, ", ")),
 		State: routeBadge(r.State), Reason: visible(r.StateReason),
 		Pending: digits(r.NumPending), AckPending: digits(r.NumAckPending), AckLimit: digits(r.MaxAckPending),
 		InFlight: digits(r.InFlight), OpenText: "–", OpenPath: openLettersPath(r.Name),
 		LastError: visible(r.LastError), LastErrorAt: s.moment(r.LastErrorAt),
+		Oldest: s.moment(r.OldestPendingAt), Rate: "–", Success: "–", Latency: "–",
 	}
+	if f.InFlight > 0 {
+		row.InFlight = digits(f.InFlight)
+	}
+	if f.Rate > 0 {
+		row.Rate = rate(f.Rate)
+	}
+	if f.Attempts > 0 {
+		row.Success, row.Latency = share(f.Success), took(f.P50)+" / "+took(f.P95)
+	}
+	if f.BreakersOpen > 0 && r.State == StateRunning { // in another process
+		row.Reason = "the breaker is open in " + count(f.BreakersOpen, "other process")
+	}
+	return row
 }

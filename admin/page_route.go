@@ -1,7 +1,12 @@
 package admin
 
 import (
+	"context"
 	"net/http"
+	"net/url"
+
+	"relay/dlqstore"
+	"relay/internal/fleet"
 )
 
 type routeView struct {
@@ -9,13 +14,24 @@ type routeView struct {
 	routeRow
 	URL        string
 	Consumer   string
-	Delivered  string
-	Failed     string
 	Redelivery string
 	Settings   []Setting
 	CanPause   bool
 	CanResume  bool
 	Unhealthy  []string
+	Charts     []chartView
+	Classes    []factView
+	Causes     []causeRow
+	Recent     []recentRow
+}
+
+// recentRow is one of the last attempts.
+type recentRow struct {
+	At                      moment
+	Subject, Number, Detail string
+	ID, Path                string
+	State                   badge
+	Took                    string
 }
 
 func (s *Server) routePage(w http.ResponseWriter, r *http.Request) error {
@@ -23,11 +39,13 @@ func (s *Server) routePage(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	var figures fleet.Figures
+	if s.opts.Fleet != nil {
+		figures = s.opts.Fleet.Figures()[status.Name]
+	}
 	view := routeView{
-		frame: s.frame(r, status.Name, "overview"), routeRow: s.routeRow(status),
-		URL: visible(status.URL), Consumer: visible(status.Consumer),
-		Delivered: digits(status.Delivered), Failed: digits(status.Failed),
-		Redelivery: digits(status.NumRedelivered),
+		frame: s.frame(r, status.Name, "overview"), routeRow: s.routeRow(status, figures),
+		URL: visible(status.URL), Consumer: visible(status.Consumer), Redelivery: digits(status.NumRedelivered),
 	}
 	view.CanPause = view.MayOperate && status.Enabled && status.State != StatePaused
 	view.CanResume = view.MayOperate && status.State == StatePaused
@@ -37,12 +55,65 @@ func (s *Server) routePage(w http.ResponseWriter, r *http.Request) error {
 	if status.Enabled {
 		view.Unhealthy = s.limits.check(status)
 	}
+	if s.opts.Fleet != nil {
+		view.Charts = []chartView{throughput(figures.Hour[:]), latency(figures.Hour[:])}
+		view.Classes = classes(figures)
+	}
 	// The figures of the route are worth showing while the database is down.
-	if open, err := s.openLetters(r.Context(), status.Name); err == nil {
-		view.Open, view.OpenText = open, digits(open)
+	if err := s.routeCauses(r.Context(), &view, status.Name); err != nil {
+		s.log.Warn("dead letters of a route not read", "route", status.Name, "err", err)
+	}
+	for _, a := range s.opts.Routes.Recent(status.Name) {
+		view.Recent = append(view.Recent, s.recentRow(a))
 	}
 	view.Notice = noticeOf(r.URL.Query())
 	return render(w, s.pages.route, http.StatusOK, view)
+}
+
+// routeCauses adds what the open dead letters of a route died of.
+func (s *Server) routeCauses(ctx context.Context, view *routeView, route string) error {
+	open, err := s.opts.Store.Count(ctx, dlqstore.Filter{Route: route, State: dlqstore.Dead})
+	if err != nil {
+		return err
+	}
+	view.Open, view.OpenText = open, atMost(open)
+	groups, err := s.opts.Store.Groups(ctx, dlqstore.Filter{Route: route, State: dlqstore.Dead}, shownCauses)
+	if err != nil {
+		return err
+	}
+	view.Causes, err = s.causeRows(ctx, groups)
+	return err
+}
+
+// classes are the attempts of the last hour by what came back.
+func classes(f fleet.Figures) []factView {
+	list := []factView{}
+	for class, n := range f.Classes {
+		name := digits(class) + "xx"
+		if class == fleet.NoAnswer {
+			name = "no answer"
+		}
+		if n > 0 {
+			list = append(list, factView{Name: name, Value: digits(n)})
+		}
+	}
+	return list
+}
+
+func (s *Server) recentRow(a RecentAttempt) recentRow {
+	row := recentRow{
+		At: s.moment(a.At), Subject: visible(a.Subject), Number: digits(a.Number), Took: took(a.Duration),
+		Detail: cut(visible(a.Error), 160), State: badge{"No answer", "bad", "cross"},
+	}
+	if a.Status != 0 {
+		row.State.Word = statusText(a.Status)
+	}
+	if a.Delivered {
+		row.State.Tone, row.State.Icon = "ok", "check"
+	} else {
+		row.ID, row.Path = a.ID, listOfDead+"?"+url.Values{"q": {a.ID}, "state": {stateAll}}.Encode()
+	}
+	return row
 }
 
 func (s *Server) pausePage(w http.ResponseWriter, r *http.Request) error {

@@ -31,7 +31,8 @@ func TestOverviewPage(t *testing.T) {
 	s.add(dead(1, nil), dead(2, nil))
 	page := s.get("/")
 	s.has(page, "orders-to-billing", "Running", "Breaker open", "Disabled", "1,204", "orders.*.updated",
-		`href="/dead-letters?route=orders-to-billing">2</a>`, "Connected", "Reachable", "Last reload refused", "routes.yaml:3:1", "503 Service Unavailable")
+		`href="/dead-letters?route=orders-to-billing">2</a>`, "Connected", "Reachable", "Last reload refused", "routes.yaml:3:1", "503 Service Unavailable",
+		"42/s", "98.7 %", "31 ms / 210 ms", "oldest <time", "2 processes", "relay-2, since 3 h ago, 1.2.2", "17 events on the way", "2 failed by hour")
 
 	other := s.add(dead(3, func(d *dlqstore.DeadLetter) {
 		d.Route, d.Status, d.Error = "orders-to-search", 0, "refused: dial tcp 10.1.4.7:443"
@@ -51,7 +52,8 @@ func TestOverviewPage(t *testing.T) {
 func TestRoutePage(t *testing.T) {
 	s := start(t, nil)
 	s.has(s.get("/routes/orders-to-billing"), "https://billing.example.com/hooks/orders", "at most 8, within 24h", "bearer token",
-		"1s, times 2 each, at most 10m", "1 secret", "48,210")
+		"1s, times 2 each, at most 10m", "1 secret", "42/s", "98.7 %", "31 ms / 210 ms", "stored <time", "no answer: <strong>18,200</strong>",
+		`class="bad" d="M210.00`, "timeout_headers: no answer", "200 OK", "full height: 2,222 a minute")
 	if got := s.get("/routes/nobody"); got.status != http.StatusNotFound {
 		t.Errorf("unknown route: got %d", got.status)
 	}

@@ -19,6 +19,7 @@ import (
 
 	"relay/admin"
 	"relay/dlqstore"
+	"relay/internal/fleet"
 	"relay/routes"
 )
 
@@ -27,15 +28,53 @@ var noon = time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
 
 // runtime runs no routes: it remembers what it is told.
 type runtime struct {
-	mu     sync.Mutex
-	routes []admin.RouteStatus
-	broken error // what Pause and Resume return
+	mu      sync.Mutex
+	routes  []admin.RouteStatus
+	broken  error  // what Pause and Resume return
+	foreign string // goes into what others may have written
 }
 
 func (f *runtime) Routes() []admin.RouteStatus {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return append([]admin.RouteStatus(nil), f.routes...)
+}
+
+func (f *runtime) Recent(name string) []admin.RecentAttempt {
+	if name != "orders-to-billing" {
+		return nil
+	}
+	return []admin.RecentAttempt{
+		{At: noon.Add(-2 * time.Second), ID: "msg_aaaaaaaaaaaaaaaaaaaaaaaaaa", Subject: "orders.created", Number: 3, Error: f.foreign + "timeout_headers: no answer within 15s", Duration: 15 * time.Second},
+		{At: noon.Add(-42 * time.Second), ID: "msg_bbbbbbbbbbbbbbbbbbbbbbbbbb", Subject: f.foreign + "orders.created", Number: 1, Status: 200, Duration: 31 * time.Millisecond, Delivered: true},
+	}
+}
+
+// processes are a fleet of two that have been busy for an hour.
+type processes struct{ foreign string }
+
+func (p processes) Processes() []fleet.Process {
+	return []fleet.Process{
+		{Instance: "relay-1" + p.foreign, Version: "1.2.3", Since: noon.Add(-50 * time.Hour)},
+		{Instance: "relay-2", Version: "1.2.2" + p.foreign, Since: noon.Add(-3 * time.Hour)},
+	}
+}
+
+func (processes) Lag() int { return 17 }
+
+func (processes) Figures() map[string]fleet.Figures {
+	f := fleet.Figures{Rate: 41.7, Attempts: 30_000, Success: 0.987, P50: 31 * time.Millisecond, P95: 210 * time.Millisecond, InFlight: 16}
+	for i := range f.Hour {
+		f.Hour[i] = fleet.Minute{Delivered: uint64(2000 + 37*(i%7)), P50: 30 * time.Millisecond, P95: time.Duration(150+20*(i%5)) * time.Millisecond}
+		if i > 20 && i < 34 { // the receiver was down
+			f.Hour[i] = fleet.Minute{Delivered: 100, Failed: 1400, P50: 4 * time.Second, P95: 15 * time.Second}
+		}
+		if i == 40 {
+			f.Hour[i] = fleet.Minute{}
+		}
+		f.Classes[2], f.Classes[fleet.NoAnswer] = f.Classes[2]+f.Hour[i].Delivered, f.Classes[0]+f.Hour[i].Failed
+	}
+	return map[string]fleet.Figures{"orders-to-billing": f, "orders-to-search": {InFlight: 1, BreakersOpen: 2}}
 }
 
 func (f *runtime) Pause(_ context.Context, name string) error { return f.set(name, admin.StatePaused) }
@@ -99,7 +138,7 @@ func startOn(t *testing.T, database string, change func(*admin.Options)) *surfac
 	}
 	s := &surface{t: t, store: store, runtime: &runtime{routes: sampleRoutes()}, wakes: &wakes{}}
 	options := admin.Options{
-		Store: store, Routes: s.runtime, Replays: s.wakes, Version: "1.2.3",
+		Store: store, Routes: s.runtime, Replays: s.wakes, Version: "1.2.3", Fleet: processes{},
 		NATS:   func(context.Context) error { return nil },
 		Now:    func() time.Time { return noon },
 		Logger: slog.New(slog.DiscardHandler),
@@ -140,6 +179,7 @@ func sampleRoutes() []admin.RouteStatus {
 		DeadLetter: routes.DeadLetter{Stream: "RELAY_DLQ"},
 	})
 	billing.State, billing.NumPending, billing.NumAckPending, billing.InFlight = admin.StateRunning, 1204, 37, 16
+	billing.OldestPendingAt = noon.Add(-4 * time.Minute)
 	billing.NumRedelivered, billing.Delivered, billing.Failed = 3, 48_210, 311
 	billing.LastError, billing.LastErrorAt = "503 Service Unavailable", noon.Add(-42*time.Second)
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -161,6 +162,24 @@ func count(n int, thing string) string {
 		return "1 " + thing
 	}
 	return digits(n) + " " + thing + "s"
+}
+
+// rate writes how many a second there are.
+func rate(perSecond float64) string {
+	switch {
+	case perSecond >= 10:
+		return digits(int(math.Round(perSecond))) + "/s"
+	case perSecond >= 0.1:
+		return strconv.FormatFloat(perSecond, 'f', 1, 64) + "/s"
+	default:
+		return strconv.FormatFloat(perSecond*60, 'f', 1, 64) + "/min"
+	}
+}
+
+// share writes a share as a percentage that says 100 only when it is all of them.
+func share(f float64) string {
+	percent := math.Floor(f*1000) / 10
+	return strconv.FormatFloat(percent, 'f', -1, 64) + " %"
 }
 
 func number(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }

@@ -13,6 +13,10 @@ type Permissions struct {
 	Publish, Subscribe []string
 }
 
+// fleetSubjects are what relay processes speak on among themselves, which they do as
+// micro services.
+const fleetSubjects = "relay.fleet.>"
+
 // Needs is the least that running the file takes: deliveries, dead letters, replays,
 // their projection, pauses, and relay's own look at streams and consumers. Deleting
 // consumers, which --allow-recreate and relay plan --prune do, is not among it.
@@ -24,8 +28,9 @@ func Needs(c *routes.Config, inbox string) Permissions {
 		Publish: []string{
 			"$SYS.REQ.USER.INFO", "$JS.API.INFO", "$JS.API.STREAM.LIST", "$JS.API.STREAM.INFO.*",
 			"$JS.API.CONSUMER.LIST.*", "$JS.API.CONSUMER.INFO.*.*",
+			fleetSubjects,
 		},
-		Subscribe: []string{inbox},
+		Subscribe: []string{inbox, fleetSubjects, "$SRV.>"},
 	}
 	for _, s := range c.Streams {
 		p.Publish = append(p.Publish, makeStream(s.Name)...)

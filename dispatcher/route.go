@@ -42,6 +42,8 @@ type route struct {
 	failed      uint64
 	lastError   string
 	lastErrorAt time.Time
+	recent      []Recent // the last recentAttempts, a ring once it is full
+	oldest      int      // where in the full ring the oldest is
 	// Where the live consumer stands, for making it again; valid if positioned.
 	positioned    bool
 	floor         uint64
@@ -149,9 +151,19 @@ func (r *route) receive(l *lane, m *nats.Msg, meta *nats.MsgMetadata) *delivery 
 }
 
 // count keeps the route's figures for the page.
-func (r *route) count(out Outcome) {
+func (r *route) count(d *delivery, out Outcome) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	last := Recent{
+		At: time.Now(), ID: d.ID, Subject: d.Subject, Attempt: out.Attempt, Status: out.Status, Error: out.Error,
+		Duration: d.answer.Duration, Delivered: out.Verdict == routes.Ack,
+	}
+	if len(r.recent) < recentAttempts {
+		r.recent = append(r.recent, last)
+	} else {
+		r.recent[r.oldest] = last
+		r.oldest = (r.oldest + 1) % recentAttempts
+	}
 	if out.Verdict == routes.Ack {
 		r.delivered++
 		return

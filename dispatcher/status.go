@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"relay/dlqstore"
@@ -107,6 +108,39 @@ func (r *route) status() Status {
 		s.State, s.Reason = StateBreakerOpen, why
 	}
 	return s
+}
+
+// Recent is one of the last attempts of a route.
+type Recent struct {
+	At        time.Time // of its end
+	ID        string    // of the delivery
+	Subject   string
+	Attempt   int
+	Status    int // 0: there was no answer
+	Error     string
+	Duration  time.Duration
+	Delivered bool
+}
+
+// recentAttempts is how many of them a route keeps.
+const recentAttempts = 50
+
+// Recent are the last attempts that this process made on a route, the newest first.
+func (d *Dispatcher) Recent(name string) []Recent {
+	for _, r := range d.running() {
+		if r.cfg.Name == name {
+			return r.recentAttempts()
+		}
+	}
+	return nil
+}
+
+func (r *route) recentAttempts() []Recent {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	list := slices.Concat(r.recent[r.oldest:], r.recent[:r.oldest])
+	slices.Reverse(list)
+	return list
 }
 
 // ErrNoRoute says that no enabled route has the name asked for.

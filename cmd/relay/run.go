@@ -84,6 +84,7 @@ func serverFlags(cmd *cobra.Command, s *settings, adminAddr, logLevel *string) {
 	f.StringVar(&s.data, "data", "", "folder for the embedded NATS and SQLite")
 	f.IntVar(&s.natsPort, "nats-port", 4222, "port of the embedded NATS on 127.0.0.1; -1 picks a free one and prints it")
 	f.StringVar(adminAddr, "admin", "127.0.0.1:8080", "address of the admin page and API [RELAY_ADMIN_ADDR]")
+	f.StringVar(&s.basePath, "admin-base-path", "", "path under which a proxy has the admin page, as in /relay")
 	f.BoolVar(&s.allowRemote, "admin-insecure", false, "serve the admin page on an address other than loopback without authentication")
 	f.StringVar(&s.authOptions.UsersFile, "admin-users", "", "file of who may log in, a line NAME:HASH:ROLE each; the hash is bcrypt, as htpasswd -B makes it, the role viewer, operator or editor")
 	f.StringVar(&s.authOptions.TokensFile, "admin-tokens", "", "file of bearer tokens, a line NAME:HASH:ROLE each; the hash is the token's SHA-256 in hex")

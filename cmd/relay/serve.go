@@ -22,6 +22,7 @@ import (
 	"relay/admin"
 	"relay/dispatcher"
 	"relay/dlqstore"
+	"relay/internal/fleet"
 	"relay/internal/natsconn"
 	"relay/routes"
 )
@@ -36,6 +37,7 @@ type settings struct {
 	natsPort    int
 	admin       net.Listener // open already, so that a port in use is found first
 	allowRemote bool
+	basePath    string // of the admin page behind a proxy
 	authOptions admin.AuthOptions
 	auth        *admin.Auth // nil: nobody is asked who they are
 	drain       time.Duration
@@ -125,8 +127,10 @@ func serve(ctx context.Context, s settings) error {
 		inForce.Store(c)
 		return nil
 	}, s.log, reg)
+	others := fleet.New(fleet.Options{Conn: conn, Gatherer: reg, Instance: instance(), Version: relayVersion(), Logger: s.log})
+	waiting := &backlog{js: js, status: disp.Status, log: s.log}
 	adminServer, err := admin.New(admin.Options{
-		Store: store, Routes: routeView{disp}, NATS: natsHealth(conn), Replays: replayer, Republish: disp,
+		Store: store, Routes: routeView{disp, waiting}, Fleet: others, BasePath: s.basePath, NATS: natsHealth(conn), Replays: replayer, Republish: disp,
 		Config: reloads.Status, Reload: reloads.Reload, Gatherer: reg,
 		Auth: s.auth, AllowRemote: s.allowRemote, Version: relayVersion(), Logger: s.log,
 	})
@@ -149,6 +153,13 @@ func serve(ctx context.Context, s settings) error {
 	}
 	part("admin server", func(ctx context.Context) error { return adminServer.Serve(ctx, s.admin) })
 	part("reload", reloads.Run)
+	part("fleet", func(ctx context.Context) error {
+		if err := others.Run(ctx); err != nil { // deliveries need nobody's figures
+			s.log.Warn("the page shows the figures of this process only", "err", err)
+		}
+		return nil
+	})
+	part("backlog", waiting.Run)
 	part("store", func(ctx context.Context) error {
 		if err := migrate(ctx, store, s); err != nil {
 			return err

@@ -1,0 +1,119 @@
+package fleet_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"relay/internal/fleet"
+	"relay/internal/testkit"
+)
+
+// process is a relay process as far as the fleet is concerned: metrics and a connection.
+func process(t *testing.T, url, name string, fast, slow, failed int) *fleet.Fleet {
+	t.Helper()
+	conn, err := nats.Connect(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	reg := prometheus.NewRegistry()
+	attempts := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "relay_attempts_total", Help: "."}, []string{"route", "status"})
+	duration := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "relay_attempt_duration_seconds", Help: ".", Buckets: []float64{.1, 1, 10}}, []string{"route"})
+	inFlight := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "relay_in_flight", Help: "."}, []string{"route"})
+	open := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "relay_breaker_open", Help: "."}, []string{"route"})
+	reg.MustRegister(attempts, duration, inFlight, open)
+	attempts.WithLabelValues("orders", "2xx").Add(float64(fast + slow))
+	attempts.WithLabelValues("orders", "timeout_headers").Add(float64(failed))
+	inFlight.WithLabelValues("orders").Set(3)
+	open.WithLabelValues("orders").Set(1)
+	open.WithLabelValues("idle").Set(0)
+	for range fast {
+		duration.WithLabelValues("orders").Observe(0.05)
+	}
+	for range slow + failed {
+		duration.WithLabelValues("orders").Observe(5)
+	}
+	f := fleet.New(fleet.Options{Conn: conn, Gatherer: reg, Instance: name, Version: "v1.2.3-4-gabcdef"})
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- f.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return f
+}
+
+func TestProcessesAddUp(t *testing.T) {
+	url := testkit.NATS(t).URL
+	one := process(t, url, "one", 90, 0, 0)
+	two := process(t, url, "two", 0, 20, 10)
+	for _, f := range []*fleet.Fleet{one, two} {
+		testkit.Eventually(t, func() bool { return len(f.Processes()) == 2 && f.Figures()["orders"].Attempts == 120 }, "both tell all")
+		all := f.Figures()
+		got, idle := all["orders"], all["idle"]
+		if got.Attempts != 120 || got.Rate != 2 || got.InFlight != 6 || got.BreakersOpen != 2 {
+			t.Errorf("%+v", got)
+		}
+		if want := 110.0 / 120; got.Success != want {
+			t.Errorf("success: got %v, want %v", got.Success, want)
+		}
+		if got.P50 <= 0 || got.P50 > 100*time.Millisecond || got.P95 <= time.Second || got.P95 > 10*time.Second {
+			t.Errorf("p50 %s, p95 %s", got.P50, got.P95)
+		}
+		if got.Classes[2] != 110 || got.Classes[fleet.NoAnswer] != 10 {
+			t.Errorf("classes: %v", got.Classes)
+		}
+		var delivered, failed uint64
+		for _, m := range got.Hour {
+			delivered, failed = delivered+m.Delivered, failed+m.Failed
+		}
+		if delivered != 110 || failed != 10 {
+			t.Errorf("the hour has %d and %d", delivered, failed)
+		}
+		if idle.Attempts != 0 || idle.Rate != 0 {
+			t.Errorf("an idle route: %+v", idle)
+		}
+	}
+	if got := one.Processes(); got[0].Instance != "one" || got[1].Instance != "two" || got[1].Version != "v1.2.3-4-gabcdef" || got[1].Since.IsZero() {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestRubbish: whoever may publish on the account cannot break the figures.
+func TestRubbish(t *testing.T) {
+	server := testkit.NATS(t)
+	one := process(t, server.URL, "one", 1, 0, 0)
+	conn, err := nats.Connect(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	service, err := micro.AddService(conn, micro.Config{Name: "other", Version: "1.0.0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := make(chan struct{}, 100)
+	err = service.AddEndpoint("figures", micro.HandlerFunc(func(r micro.Request) {
+		for _, data := range []string{"", "rubbish", "\x1f\x8b", `{"id":"x"}`} {
+			_ = r.Respond([]byte(data))
+		}
+		asked <- struct{}{}
+	}), micro.WithEndpointSubject("relay.fleet.figures"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	one.Processes()
+	<-asked
+	<-asked // what came first has been read
+	if got := one.Processes(); len(got) != 1 || one.Figures()["orders"].Attempts != 1 {
+		t.Errorf("%+v", got)
+	}
+}
