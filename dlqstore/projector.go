@@ -13,7 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
-	"relay/internal/failpoint"
+	"relay/internal/pull"
 )
 
 const (
@@ -26,9 +26,10 @@ const (
 
 	defaultBatchMessages = 500
 	batchBytes           = 8 << 20
+	// pulledBytes bounds what is in memory of all streams together.
+	pulledBytes = 3 * batchBytes
 	// batchLinger is how long a batch waits to become full once it has begun.
 	batchLinger = 50 * time.Millisecond
-	idleWait    = 30 * time.Second
 	// projectTimeout ends a transaction with a database that hangs.
 	projectTimeout = 30 * time.Second
 	requestTimeout = 5 * time.Second
@@ -61,6 +62,7 @@ type Projector struct {
 	log     *slog.Logger
 	lag     prometheus.Gauge
 	batch   int
+	budget  *pull.Budget
 }
 
 // NewProjector makes a Projector; Run starts it.
@@ -69,7 +71,7 @@ func NewProjector(o ProjectorOptions) (*Projector, error) {
 		return nil, errors.New("projector: JetStream and Store are required")
 	}
 	p := &Projector{
-		js: o.JetStream, store: o.Store, log: o.Logger, batch: o.BatchMessages,
+		js: o.JetStream, store: o.Store, log: o.Logger, batch: o.BatchMessages, budget: pull.NewBudget(pulledBytes),
 		lag: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "relay_projection_lag",
 			Help: "Dead letters and attempts in their streams that the database does not hold yet.",
@@ -109,45 +111,44 @@ func (p *Projector) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// follow projects one stream until ctx ends. Each step that fails is tried again after
-// a growing wait; it is told once that the projection stopped, and that it resumed.
+// follow projects one stream until ctx ends. Each session that breaks is followed by
+// another after a growing wait; it is told once that the projection stopped, and that
+// it resumed.
 func (p *Projector) follow(ctx context.Context, stream string) {
 	log := p.log.With("stream", stream)
 	wait := newRetryWait()
-	var consumer jetstream.Consumer
-	waiting := false
-	for busy := false; ctx.Err() == nil; {
-		var err error
-		if consumer == nil {
-			consumer, err = p.ensureConsumer(ctx, stream)
+	waiting, refused := false, false
+	over := func() {
+		if waiting {
+			log.Info("projection resumed")
 		}
+		waiting, refused = false, false
+		wait.Reset()
+	}
+	for ctx.Err() == nil {
+		err := p.ensureConsumer(ctx, stream)
 		if err == nil {
-			busy, err = p.step(ctx, consumer, stream, busy)
+			if !refused {
+				over()
+			}
+			err = p.session(ctx, stream, over)
+			refused = refused || errors.Is(err, errRefused)
 		}
-		switch {
-		case ctx.Err() != nil:
+		if ctx.Err() != nil {
 			return
-		case err != nil:
-			if !waiting {
-				waiting = true
-				log.Warn("projection waits", "err", err)
-			}
-			consumer, busy = nil, false // it may have been deleted
-			sleep(ctx, wait.NextBackOff())
-		default:
-			if waiting {
-				waiting = false
-				log.Info("projection resumed")
-			}
-			wait.Reset()
 		}
+		if !waiting {
+			waiting = true
+			log.Warn("projection waits", "err", err)
+		}
+		sleep(ctx, wait.NextBackOff())
 	}
 }
 
-func (p *Projector) ensureConsumer(ctx context.Context, stream string) (jetstream.Consumer, error) {
+func (p *Projector) ensureConsumer(ctx context.Context, stream string) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	c, err := p.js.CreateOrUpdateConsumer(ctx, stream, jetstream.ConsumerConfig{
+	_, err := p.js.CreateOrUpdateConsumer(ctx, stream, jetstream.ConsumerConfig{
 		Durable:       projectorDurable,
 		Description:   "carries dead letters and attempts into relay's database",
 		AckPolicy:     jetstream.AckExplicitPolicy,
@@ -157,110 +158,9 @@ func (p *Projector) ensureConsumer(ctx context.Context, stream string) (jetstrea
 		DeliverPolicy: jetstream.DeliverAllPolicy,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("create consumer %q on stream %q: %w", projectorDurable, stream, err)
+		return fmt.Errorf("create consumer %q on stream %q: %w", projectorDurable, stream, err)
 	}
-	return c, nil
-}
-
-// step projects one batch. Busy says that there was one, so that the next is asked for
-// at once; otherwise the step waits for a message first, of whatever size.
-func (p *Projector) step(ctx context.Context, c jetstream.Consumer, stream string, busy bool) (bool, error) {
-	var msgs []jetstream.Msg
-	if !busy {
-		waiting, cancel := context.WithTimeout(ctx, idleWait)
-		defer cancel()
-		first, err := fetch(c, 1, jetstream.FetchContext(waiting))
-		if errors.Is(err, context.DeadlineExceeded) {
-			err = nil // an idle stream
-		}
-		if err != nil || len(first) == 0 {
-			return false, err
-		}
-		msgs = first
-	}
-	more, err := fetch(c, p.batch-len(msgs), jetstream.FetchMaxWait(batchLinger), jetstream.FetchMaxBytes(batchBytes))
-	msgs = append(msgs, more...)
-	if len(msgs) == 0 {
-		return false, err
-	}
-	// What came before an error of the fetch is projected all the same.
-	return true, errors.Join(p.project(ctx, stream, msgs), err)
-}
-
-func fetch(c jetstream.Consumer, n int, opts ...jetstream.FetchOpt) ([]jetstream.Msg, error) {
-	if n <= 0 {
-		return nil, nil
-	}
-	batch, err := c.Fetch(n, opts...)
-	if err != nil {
-		return nil, fmt.Errorf("fetch: %w", err)
-	}
-	var msgs []jetstream.Msg
-	for m := range batch.Messages() {
-		msgs = append(msgs, m)
-	}
-	if err := batch.Error(); err != nil {
-		return msgs, fmt.Errorf("fetch: %w", err)
-	}
-	return msgs, nil
-}
-
-// project writes the messages and acks them after the COMMIT. When the database does
-// not take them they are given back at once, for whoever can.
-func (p *Projector) project(ctx context.Context, stream string, msgs []jetstream.Msg) error {
-	writing, cancel := context.WithTimeout(ctx, projectTimeout)
-	defer cancel()
-	batch := decodeBatch(stream, msgs)
-	err := p.store.Project(writing, batch)
-	if err == nil {
-		failpoint.Hit(failpoint.Committed)
-		if batch.endsReplay() {
-			failpoint.Hit(failpoint.Recorded)
-		}
-	}
-	for _, m := range msgs {
-		if err != nil {
-			_ = m.Nak() // else it comes again after AckWait
-		} else {
-			_ = m.Ack() // a lost ack brings it again, which changes nothing
-		}
-	}
-	return err
-}
-
-func decodeBatch(stream string, msgs []jetstream.Msg) Batch {
-	var b Batch
-	for _, m := range msgs {
-		if err := b.decode(stream, m); err != nil {
-			u := Unreadable{Stream: stream, Subject: m.Subject(), Headers: m.Headers(), Data: m.Data(), Reason: err.Error()}
-			if meta, err := m.Metadata(); err == nil {
-				u.Sequence = meta.Sequence.Stream
-			}
-			b.Unreadable = append(b.Unreadable, u)
-		}
-	}
-	return b
-}
-
-func (b *Batch) decode(stream string, m jetstream.Msg) error {
-	if stream == AttemptsStream {
-		a, err := DecodeAttempt(m.Data())
-		if err == nil {
-			b.Attempts = append(b.Attempts, a)
-		}
-		return err
-	}
-	r, err := Decode(m.Headers(), m.Data())
-	if err == nil {
-		b.DeadLetters = append(b.DeadLetters, r)
-	}
-	return err
-}
-
-// endsReplay says whether it tells of the end of a replay.
-func (b *Batch) endsReplay() bool {
-	return slices.ContainsFunc(b.DeadLetters, func(r Record) bool { return r.Replay > 0 }) ||
-		slices.ContainsFunc(b.Attempts, func(a Attempt) bool { return a.Replay > 0 && a.Verdict == "ack" })
+	return nil
 }
 
 // watch keeps the gauge near the sum of what the consumers have before them, and looks

@@ -3,6 +3,7 @@ package dlqstore_test
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -99,7 +100,8 @@ func settled(t *testing.T, js jetstream.JetStream, stream string) {
 func TestProjector(t *testing.T) {
 	testkit.Leaks(t)
 	js := testkit.NATS(t).JetStream(t)
-	store := sqliteStore(t)
+	path := filepath.Join(t.TempDir(), "relay.db")
+	store := open(t, "sqlite:"+path)
 	metrics := prometheus.NewRegistry()
 	// The streams come after the projector.
 	start(t, projector(t, js, store, func(o *dlqstore.ProjectorOptions) { o.Metrics = metrics }).Run)
@@ -113,6 +115,10 @@ func TestProjector(t *testing.T) {
 	foreign := nats.NewMsg("dlq.something.else")
 	foreign.Data = []byte("\x00not ours")
 	publish(t, js, foreign)
+	// What looks like a word of the server's to a client that pulls.
+	for _, status := range []string{"100", "404", "409"} {
+		publish(t, js, &nats.Msg{Subject: "dlq.foreign", Header: nats.Header{"Status": {status}, "Description": {"Consumer Deleted"}}})
+	}
 	publish(t, js, &nats.Msg{Subject: dlqstore.AttemptsSubjectPrefix + "orders", Data: []byte("{")})
 	publishLetters(t, js, 2, 50)
 
@@ -123,6 +129,11 @@ func TestProjector(t *testing.T) {
 	d := get(t, store, r.ID)
 	want(t, "dead letter", fmt.Sprintf("%s %s %v", d.Payload, d.Response, d.Headers), `{"n": 1} answer 0.1 map[Event-Type:[order] X:[1 2]]`)
 	want(t, "lag", testutil.CollectAndCount(metrics, "relay_projection_lag"), 1)
+	raw, err := sql.Open("sqlite", "file:"+path)
+	check(t, err)
+	defer raw.Close()
+	want(t, "quarantined", count(t, raw, `SELECT count(*) FROM quarantine`), 5)
+	want(t, "with its headers", count(t, raw, `SELECT count(*) FROM quarantine WHERE headers LIKE '%Consumer Deleted%'`), 3)
 }
 
 // TestProjectorsShare runs two projectors into one database, side by side.
