@@ -20,9 +20,9 @@ const (
 	maxBodyTime = time.Second
 )
 
-// bodyTime is how long the body may take of an attempt begun at start.
-func (s *Sender) bodyTime(start time.Time) time.Duration {
-	return max(0, min(maxBodyTime, s.route.Webhook.Timeout-time.Since(start)))
+// bodyTime is how long the body may take of an attempt that has to end by then.
+func bodyTime(end time.Time) time.Duration {
+	return max(0, min(maxBodyTime, time.Until(end)))
 }
 
 // readAnswer reads what is kept of an answer and closes it. limit is called before a

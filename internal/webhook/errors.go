@@ -11,17 +11,20 @@ import (
 	"net/textproto"
 	"strings"
 	"syscall"
+	"time"
 )
 
-// errTimeout is the cause of an attempt's end by webhook.timeout.
-var errTimeout = errors.New("webhook.timeout has passed")
+var (
+	// errTimeout is the cause of an attempt's end by webhook.timeout.
+	errTimeout        = errors.New("webhook.timeout has passed")
+	errHeaderTooLarge = errors.New("the answer's headers are too large")
+)
 
 // explain sorts an attempt without an answer into its class. caller is the context
-// that Send was given, ctx the attempt's.
-func (s *Sender) explain(caller, ctx context.Context, p *progress, err error) *Error {
-	phase := p.phase()
+// that Send was given, end the time at which the attempt's is over.
+func (s *Sender) explain(caller context.Context, end time.Time, phase phase, err error) *Error {
 	switch {
-	case errors.Is(context.Cause(ctx), errTimeout):
+	case !time.Now().Before(end):
 		return s.timeout(phase, err)
 	case caller.Err() != nil:
 		return &Error{ClassCanceled, context.Cause(caller)}
@@ -117,7 +120,7 @@ func isReset(err error) bool {
 }
 
 func isHeaderTooLarge(err error) bool {
-	return containsAny(err, "response headers exceeded", "header list larger than")
+	return errors.Is(err, errHeaderTooLarge) || containsAny(err, "response headers exceeded", "header list larger than")
 }
 
 func isMalformed(err error) bool {

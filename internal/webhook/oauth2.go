@@ -63,10 +63,12 @@ func newTokenSource(c routes.OAuth2) (*tokenSource, error) {
 }
 
 // authorization is the value of the Authorization header; empty: none.
-func (s *Sender) authorization(ctx context.Context, sess *session) (string, error) {
+func (s *Sender) authorization(ctx context.Context, sess *session, end time.Time) (string, error) {
 	if s.tokens == nil {
 		return sess.authorization, nil
 	}
+	ctx, cancel := context.WithDeadlineCause(ctx, end, errTimeout)
+	defer cancel()
 	value, err := s.tokens.get(ctx, sess.transport, sess.clientSecret)
 	if err != nil {
 		return "", fmt.Errorf("get a token for webhook.auth.oauth2: %w", err)

@@ -1,114 +1,14 @@
 package webhook_test
 
 import (
-	"bufio"
 	"context"
 	"errors"
-	"fmt"
-	"net"
-	"net/http"
-	"net/http/httptrace"
-	"os"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
-	"relay/internal/testkit"
 	"relay/internal/webhook"
-	"relay/routes"
 )
-
-// TestMain sets the environment's proxies, which are nobody's business: every test that
-// sends to a name would fail through them.
-func TestMain(m *testing.M) {
-	_ = os.Setenv("HTTP_PROXY", "http://127.0.0.1:1")
-	_ = os.Setenv("HTTPS_PROXY", "http://127.0.0.1:1")
-	goleak.VerifyTestMain(m)
-}
-
-// short is the timeout of attempts that are to run into it.
-const short = 300 * time.Millisecond
-
-// peer is one connection of a raw receiver.
-type peer struct {
-	*net.TCPConn
-	r    *bufio.Reader
-	done <-chan struct{} // closed at the end of the test
-}
-
-// request reads one whole request, and says whether there was one.
-func (p peer) request() (*http.Request, bool) {
-	req, err := http.ReadRequest(p.r)
-	if err != nil {
-		return nil, false
-	}
-	for buf := make([]byte, 4096); err == nil; {
-		_, err = req.Body.Read(buf)
-	}
-	return req, true
-}
-
-// say writes until the connection or the test ends, and says whether it went out.
-func (p peer) say(s string) bool {
-	_, err := p.Write([]byte(s))
-	return err == nil
-}
-
-// drip writes s again and again, a byte every few milliseconds.
-func (p peer) drip(s string) {
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for i := 0; ; i++ {
-		select {
-		case <-tick.C:
-		case <-p.done:
-			return
-		}
-		if !p.say(s[i%len(s) : i%len(s)+1]) {
-			return
-		}
-	}
-}
-
-// flood writes s again and again until nobody reads it.
-func (p peer) flood(s string) {
-	s = strings.Repeat(s, 1+1000/len(s))
-	for p.say(s) {
-	}
-}
-
-// hang waits for the other side to close.
-func (p peer) hang() {
-	_, _ = p.r.Discard(1 << 30)
-}
-
-// reset closes with RST.
-func (p peer) reset() {
-	_ = p.SetLinger(0)
-	_ = p.Close()
-}
-
-// rawReceiver serves TCP: handle has each connection until it returns.
-func rawReceiver(t *testing.T, handle func(peer)) (url string) {
-	t.Helper()
-	done := make(chan struct{})
-	url = testkit.RawReceiver(t, func(c net.Conn) { handle(peer{c.(*net.TCPConn), bufio.NewReader(c), done}) })
-	t.Cleanup(func() { close(done) })
-	return url
-}
-
-// answering is a raw receiver's way to read one request and answer with what follows.
-func answering(then func(peer)) func(peer) {
-	return func(p peer) {
-		if _, ok := p.request(); ok {
-			then(p)
-		}
-	}
-}
 
 func TestSendHostileReceivers(t *testing.T) {
 	status := func(s string) func(peer) {
@@ -166,34 +66,36 @@ func TestSendHostileReceivers(t *testing.T) {
 		}), status: 200},
 		{name: "says it is gzip", handle: status("HTTP/1.1 422 U\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\n\x1f\x8b\x08\x00"), status: 422, body: "\x1f\x8b\x08\x00"},
 	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			r := route(rawReceiver(t, tt.handle))
-			r.Webhook.Timeout = time.Hour // none of these needs it, but for those that time out
-			if tt.class == webhook.ClassTimeoutHeaders {
-				r.Webhook.Timeout = short
-			}
-			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-			defer cancel()
-			answer := newSender(t, r).Send(ctx, message())
-			if ctx.Err() != nil {
-				t.Fatal("Send did not end by itself")
-			}
-			if tt.class != "" {
-				wantClass(t, answer, tt.class)
-				return
-			}
-			if answer.Err != nil || answer.Status != tt.status {
-				t.Fatalf("status %d, err %v; want status %d", answer.Status, answer.Err, tt.status)
-			}
-			if tt.body != "" && string(answer.Body) != tt.body {
-				t.Errorf("body = %.80q (%d bytes), want %.80q", answer.Body, len(answer.Body), tt.body)
-			}
-			if len(answer.Body) > webhook.MaxBodyBytes {
-				t.Errorf("%d bytes of body were kept", len(answer.Body))
-			}
-		})
+	for name, engine := range engines(t) {
+		for _, tt := range tests {
+			t.Run(name+": "+tt.name, func(t *testing.T) {
+				t.Parallel()
+				r := engine(t, tt.handle)
+				r.Webhook.Timeout = time.Hour // none of these needs it, but for those that time out
+				if tt.class == webhook.ClassTimeoutHeaders {
+					r.Webhook.Timeout = short
+				}
+				ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+				defer cancel()
+				answer := newSender(t, r).Send(ctx, message())
+				if ctx.Err() != nil {
+					t.Fatal("Send did not end by itself")
+				}
+				if tt.class != "" {
+					wantClass(t, answer, tt.class)
+					return
+				}
+				if answer.Err != nil || answer.Status != tt.status {
+					t.Fatalf("status %d, err %v; want status %d", answer.Status, answer.Err, tt.status)
+				}
+				if tt.body != "" && string(answer.Body) != tt.body {
+					t.Errorf("body = %.80q (%d bytes), want %.80q", answer.Body, len(answer.Body), tt.body)
+				}
+				if len(answer.Body) > webhook.MaxBodyBytes {
+					t.Errorf("%d bytes of body were kept", len(answer.Body))
+				}
+			})
+		}
 	}
 }
 
@@ -236,192 +138,39 @@ func TestSendEarlyAnswer(t *testing.T) {
 			}
 		},
 	}
-	for name, handle := range tests {
-		t.Run(name, func(t *testing.T) {
-			r := route(rawReceiver(t, handle))
-			s := newSender(t, r)
-			m := message()
-			m.Body = make([]byte, 8<<20)
-			for range 20 {
-				answer := s.Send(context.Background(), m)
-				if answer.Status != 413 || string(answer.Body) != "large" {
-					t.Fatalf("answer = %d %q, %v; want 413", answer.Status, answer.Body, answer.Err)
-				}
-			}
-		})
-	}
-}
-
-// What a receiver sends beyond its answer is never the answer to the next message.
-func TestSendExtraAnswer(t *testing.T) {
-	closed := make(chan struct{}, 10)
-	s := newSender(t, route(rawReceiver(t, func(p peer) {
-		for {
-			req, ok := p.request()
-			if !ok {
-				closed <- struct{}{}
-				return
-			}
-			p.say("HTTP/1.1 " + req.Header.Get("Relay-Attempt") + " S\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-		}
-	})))
-	for _, status := range []int{201, 500, 404, 202} {
-		m := message()
-		m.Attempt = status // what the receiver answers
-		if answer := s.Send(context.Background(), m); answer.Status != status {
-			t.Fatalf("answer = %d, %v; want %d", answer.Status, answer.Err, status)
-		}
-		<-closed // the connection was given up
-	}
-}
-
-// A receiver that closes kept connections must never see an attempt twice.
-func TestSendKeepAliveRace(t *testing.T) {
-	for name, body := range map[string]string{"with a body": `{"a":1}`, "without a body": ""} {
-		t.Run(name, func(t *testing.T) {
-			var mu sync.Mutex
-			var seen []string
-			url := rawReceiver(t, func(p peer) {
-				for range 2 {
-					req, ok := p.request()
-					if !ok {
-						return
-					}
-					mu.Lock()
-					seen = append(seen, req.Header.Get("Webhook-Id"))
-					mu.Unlock()
-					p.say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-				}
-				// Closed without a word, as the next request may be on its way.
-			})
-			r := route(url)
-			r.Webhook.IdempotencyKey = true // must not make net/http resend either
-			s := newSender(t, r)
-			delivered := 0
-			for i := range 300 {
+	for how, engine := range engines(t) {
+		for name, handle := range tests {
+			t.Run(how+" "+name, func(t *testing.T) {
+				s := newSender(t, engine(t, handle))
 				m := message()
-				m.ID, m.Body = fmt.Sprint("msg_", i), []byte(body)
-				answer := s.Send(context.Background(), m)
-				switch {
-				case answer.Status == 200:
-					delivered++
-				case answer.Err.Class != webhook.ClassReset:
-					t.Fatalf("attempt %d: %v", i, answer.Err)
-				}
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			slices.Sort(seen)
-			if unique := len(slices.Compact(slices.Clone(seen))); unique != len(seen) {
-				t.Errorf("%d requests for %d attempts: some were sent twice", len(seen), unique)
-			}
-			if delivered != len(seen) {
-				t.Errorf("%d delivered, %d seen", delivered, len(seen))
-			}
-			t.Logf("%d of 300 delivered", delivered)
-		})
-	}
-}
-
-// A request that a receiver read and did not answer is not sent again by itself, on a
-// kept connection or a new one.
-func TestSendOnce(t *testing.T) {
-	tests := []struct {
-		name, body string
-		change     func(*routes.Webhook)
-	}{
-		{"with a body", `{"a":1}`, func(*routes.Webhook) {}},
-		{"without a body", "", func(*routes.Webhook) {}},
-		{"with a body and a key", `{"a":1}`, func(w *routes.Webhook) { w.IdempotencyKey = true }},
-		{"without a body and with a key", "", func(w *routes.Webhook) { w.IdempotencyKey = true }},
-		{"with a key of the message", `{"a":1}`, func(w *routes.Webhook) { w.ForwardHeaders = []string{"*"} }},
-		{"with a key of the route", `{"a":1}`, func(w *routes.Webhook) { w.Headers = map[string]string{"Idempotency-Key": "k"} }},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			var mu sync.Mutex
-			var seen []string
-			r := route(rawReceiver(t, func(p peer) {
-				for {
-					req, ok := p.request()
-					if !ok {
-						return
+				m.Body = make([]byte, 8<<20)
+				for range 20 {
+					answer := s.Send(context.Background(), m)
+					if answer.Status != 413 || string(answer.Body) != "large" {
+						t.Fatalf("answer = %d %q, %v; want 413", answer.Status, answer.Body, answer.Err)
 					}
-					mu.Lock()
-					seen = append(seen, req.Header.Get("Webhook-Id"))
-					mu.Unlock()
-					if req.Header.Get("Relay-Attempt") == "2" {
-						return
-					}
-					p.say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 				}
-			}))
-			tt.change(&r.Webhook)
-			s := newSender(t, r)
-			first, second := message(), message()
-			first.Attempt, second.ID, second.Body = 1, "msg_second", []byte(tt.body)
-			second.Headers = map[string][]string{"X-Idempotency-Key": {"k"}}
-			if answer := s.Send(context.Background(), first); answer.Status != 200 {
-				t.Fatalf("first: %+v", answer)
-			}
-			wantClass(t, s.Send(context.Background(), second), webhook.ClassReset)
-			mu.Lock()
-			defer mu.Unlock()
-			if want := []string{first.ID, second.ID}; !slices.Equal(seen, want) {
-				t.Errorf("receiver saw %q, want %q", seen, want)
-			}
-		})
-	}
-}
-
-// A kept connection that ended before a byte of the request was written is no attempt:
-// the request goes out on a new one.
-func TestSendStaleConnection(t *testing.T) {
-	for name, end := range map[string]func(peer){"closed": func(peer) {}, "reset": peer.reset} {
-		t.Run(name, func(t *testing.T) {
-			stale := make(chan struct{})
-			s := newSender(t, route(rawReceiver(t, func(p peer) {
-				if _, ok := p.request(); ok {
-					p.say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-					<-stale
-					end(p)
-				}
-			})))
-			if answer := s.Send(context.Background(), message()); answer.Status != 200 {
-				t.Fatalf("first: %+v", answer)
-			}
-			// The connection ends between its choice and its use.
-			ctx := httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
-				if !info.Reused {
-					return
-				}
-				close(stale)
-				eventually(t, func() error {
-					if info.Conn.SetDeadline(time.Time{}) == nil {
-						return errors.New("net/http has not noticed the end")
-					}
-					return nil
-				})
-			}})
-			if answer := s.Send(ctx, message()); answer.Status != 200 {
-				t.Errorf("second: %d, %v; want 200", answer.Status, answer.Err)
-			}
-		})
+			})
+		}
 	}
 }
 
 func TestSendCanceled(t *testing.T) {
-	reached := make(chan struct{})
-	s := newSender(t, route(rawReceiver(t, answering(func(p peer) { close(reached); p.hang() }))))
-	stop := errors.New("draining")
-	ctx, cancel := context.WithCancelCause(context.Background())
-	go func() { <-reached; cancel(stop) }()
-	answer := s.Send(ctx, message())
-	wantClass(t, answer, webhook.ClassCanceled)
-	if !errors.Is(answer.Err, stop) {
-		t.Errorf("err = %v, want the caller's cause", answer.Err)
+	for name, engine := range engines(t) {
+		t.Run(name, func(t *testing.T) {
+			reached := make(chan struct{})
+			s := newSender(t, engine(t, answering(func(p peer) { close(reached); p.hang() })))
+			stop := errors.New("draining")
+			ctx, cancel := context.WithCancelCause(context.Background())
+			go func() { <-reached; cancel(stop) }()
+			answer := s.Send(ctx, message())
+			wantClass(t, answer, webhook.ClassCanceled)
+			if !errors.Is(answer.Err, stop) {
+				t.Errorf("err = %v, want the caller's cause", answer.Err)
+			}
+			wantClass(t, s.Send(ctx, message()), webhook.ClassCanceled)
+			s.Close()
+			wantClass(t, s.Send(context.Background(), message()), webhook.ClassCanceled)
+		})
 	}
-	wantClass(t, s.Send(ctx, message()), webhook.ClassCanceled)
-	s.Close()
-	wantClass(t, s.Send(context.Background(), message()), webhook.ClassCanceled)
 }

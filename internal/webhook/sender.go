@@ -56,6 +56,7 @@ type Sender struct {
 	forward   forwardList
 	proxy     *url.URL // nil: direct
 	dialer    *net.Dialer
+	plain     *http1       // nil: messages go by net/http
 	tokens    *tokenSource // nil: no OAuth2
 
 	current   atomic.Pointer[session]
@@ -114,6 +115,11 @@ func newSender(r routes.Route, o Options) (*Sender, error) {
 	if err := guard.checkHost(target, s.proxy); err != nil {
 		return nil, fmt.Errorf("webhook.url: %w", err)
 	}
+	if target.Scheme == "http" && s.proxy == nil && http1Works {
+		if s.plain, err = newHTTP1(s.template, max(1, r.Concurrency), s.dialer.DialContext); err != nil {
+			return nil, err
+		}
+	}
 	creds, err := readCredentials(r.Webhook, o.LookupEnv)
 	if err != nil {
 		return nil, err
@@ -131,7 +137,14 @@ func newSender(r routes.Route, o Options) (*Sender, error) {
 // A Send after Close reports ClassCanceled.
 func (s *Sender) Close() {
 	s.closed.Store(true)
-	s.current.Load().transport.CloseIdleConnections()
+	s.closeIdle(s.current.Load())
+}
+
+func (s *Sender) closeIdle(sess *session) {
+	sess.transport.CloseIdleConnections()
+	if s.plain != nil && s.closed.Load() {
+		s.plain.closeIdle()
+	}
 }
 
 // Send makes one attempt: at most one request that the receiver can have seen. It
@@ -145,33 +158,50 @@ func (s *Sender) Send(ctx context.Context, m *Message) Answer {
 	answer := s.attempt(ctx, sess, m, start)
 	answer.Duration = time.Since(start)
 	if s.closed.Load() || s.current.Load() != sess {
-		sess.transport.CloseIdleConnections()
+		s.closeIdle(sess)
 	}
 	return answer
 }
 
-func (s *Sender) attempt(caller context.Context, sess *session, m *Message, now time.Time) Answer {
-	ctx, cancel := context.WithCancelCause(caller)
-	defer cancel(nil)
-	deadline := time.AfterFunc(s.route.Webhook.Timeout, func() { cancel(errTimeout) })
-	defer deadline.Stop()
-
-	authorization, err := s.authorization(ctx, sess)
+func (s *Sender) attempt(caller context.Context, sess *session, m *Message, start time.Time) Answer {
+	end := start.Add(s.route.Webhook.Timeout)
+	authorization, err := s.authorization(caller, sess, end)
 	if err != nil {
 		return Answer{Err: s.authError(caller, err)}
 	}
-	header, dropped := s.header(m, sess, authorization, now)
-
-	var p progress
-	ctx = httptrace.WithClientTrace(ctx, p.trace())
-	resp, err := s.roundTrip(ctx, sess.transport, header, m.Body)
-	if err != nil {
-		return Answer{DroppedHeaders: dropped, Err: s.explain(caller, ctx, &p, err)}
+	header, dropped := s.header(m, sess, authorization, start)
+	var answer Answer
+	if s.plain != nil {
+		answer = s.viaHTTP1(caller, header, m.Body, end)
+	} else {
+		answer = s.viaTransport(caller, sess.transport, header, m.Body, end)
 	}
-	answer := readAnswer(resp, func() { deadline.Reset(s.bodyTime(now)) })
 	answer.DroppedHeaders = dropped
 	s.afterAnswer(&answer, authorization)
 	return answer
+}
+
+func (s *Sender) viaHTTP1(caller context.Context, header http.Header, body []byte, end time.Time) Answer {
+	w, phase, err := s.plain.post(caller, end, header, body)
+	if err != nil {
+		return Answer{Err: s.explain(caller, end, phase, err)}
+	}
+	return readAnswer(w.answer, func() { _ = w.conn.SetReadDeadline(time.Now().Add(bodyTime(end))) })
+}
+
+func (s *Sender) viaTransport(caller context.Context, t *http.Transport, header http.Header, body []byte, end time.Time) Answer {
+	ctx, cancel := context.WithCancel(caller)
+	defer cancel()
+	deadline := time.AfterFunc(time.Until(end), cancel)
+	defer deadline.Stop()
+
+	var p progress
+	ctx = httptrace.WithClientTrace(ctx, p.trace())
+	resp, err := s.roundTrip(ctx, t, header, body)
+	if err != nil {
+		return Answer{Err: s.explain(caller, end, p.phase(), err)}
+	}
+	return readAnswer(resp, func() { deadline.Reset(bodyTime(end)) })
 }
 
 // roundTrip sends the request once. net/http resends by itself only what failed
