@@ -51,7 +51,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetErr(stderr)
 	root.AddCommand(devCommand(), runCommand(), initCommand(), validateCommand(), planCommand(), routesCommand(), schemaCommand(), sendCommand(), receiveCommand(), migrateCommand(),
 		dlqCommand(), healthCommand(), versionCommand(), verifyCommand(), secretCommand(),
-		testCommand(), listenCommand(), doctorCommand())
+		testCommand(), listenCommand(), doctorCommand(), manCommand())
 	err := root.ExecuteContext(ctx)
 	var exit *exitError
 	switch {
