@@ -229,6 +229,8 @@ func (s *Server) routeOperator(r chi.Router) {
 	r.Post("/api/v1/dead-letters/{id}/replay", s.api(s.replayDeadLetter))
 	r.Post("/api/v1/dead-letters/{id}/discard", s.api(s.discardDeadLetter))
 	r.Post("/api/v1/dead-letters/{id}/restore", s.api(s.restoreDeadLetter))
+	r.Post("/api/v1/dead-letters/discard", s.api(s.changeDeadLetters(dlqstore.Discarded)))
+	r.Post("/api/v1/dead-letters/restore", s.api(s.changeDeadLetters(dlqstore.Dead)))
 	r.Post("/api/v1/replays", s.api(s.startReplays))
 	r.Post("/api/v1/replays/{id}/pause", s.api(s.changeReplay(dlqstore.JobPaused)))
 	r.Post("/api/v1/replays/{id}/resume", s.api(s.changeReplay(dlqstore.JobRunning)))

@@ -91,6 +91,7 @@ func TestEveryRouteAsksWho(t *testing.T) {
 		"POST /dead-letters/export": "vera", "GET /replays/{id}": "vera", "GET /audit": "vera", "GET /events": "vera",
 		"POST /dead-letters/choose": "otto", "POST /dead-letters/discard": "otto", "POST /dead-letters/restore": "otto",
 		"GET /api/v1/audit": "vera", "GET /api/v1/replays/{id}/items": "vera",
+		"POST /api/v1/dead-letters/discard": "otto", "POST /api/v1/dead-letters/restore": "otto",
 		"GET /": "vera", "GET /routes/{name}": "vera", "GET /dead-letters": "vera", "GET /dead-letters/{id}": "vera",
 		"GET /replays": "vera", "GET /replays/new": "otto", "POST /replays": "otto", "POST /replays/{id}/pause": "otto",
 		"POST /replays/{id}/resume": "otto", "POST /replays/{id}/cancel": "otto",

@@ -256,9 +256,11 @@ func TestLooks(t *testing.T) {
 	if _, err := s.store.StartReplay(t.Context(), ids[12], nil, dlqstore.Actor{Name: "anna"}); err != nil {
 		t.Fatal(err)
 	}
+	var job dlqstore.Job
 	for _, route := range []string{"orders-to-billing", "orders-to-search"} {
 		spec := dlqstore.JobSpec{Filter: dlqstore.Filter{Route: route, Reason: dlqstore.Exhausted}, RatePerSecond: 50, Ramp: true, StopAfter: 20}
-		if _, err := s.store.StartJob(t.Context(), spec, dlqstore.Actor{Name: "anna"}); err != nil {
+		var err error
+		if job, err = s.store.StartJob(t.Context(), spec, dlqstore.Actor{Name: "anna", Source: "10.0.0.7"}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -275,6 +277,9 @@ func TestLooks(t *testing.T) {
 		{"edit", "/dead-letters/" + ids[0] + "/edit"},
 		{"replays", "/replays"},
 		{"replays-new", "/replays/new?route=orders-to-billing"},
+		{"replay", "/replays/" + job.ID},
+		{"audit", "/audit"},
+		{"audit-none", "/audit?actor=zoe"},
 		{"not-found", "/nothing"},
 	}
 	w := open(t, s.url)

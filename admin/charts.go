@@ -91,7 +91,7 @@ func latency(hour []fleet.Minute) chartView {
 	for _, m := range hour {
 		most = max(most, m.P95)
 	}
-	v := chartView{Title: "Duration of an attempt in the last hour, p50 and p95: at most " + took(most), Most: took(most)}
+	v := chartView{Title: "Duration of an attempt in the last hour, p50 below p95: at most " + took(most), Most: took(most)}
 	if most == 0 {
 		return v
 	}

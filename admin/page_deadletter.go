@@ -2,6 +2,7 @@ package admin
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -31,6 +32,10 @@ type deadLetterView struct {
 	Path             string
 	Trail            []auditRow // what was done to it, newest first
 	MoreTrail        string     // path of all of it; empty: that is all
+	List             string     // the query of the list that it was come to from
+	Back             string     // path of that list
+	Previous, Next   string     // paths of those beside it in that list; empty: none
+	Curl             string     // a command that sends the payload as relay would
 }
 
 type factView struct {
@@ -52,10 +57,13 @@ type attemptView struct {
 	Took    string
 	Tone    string
 	Icon    string
+	Headers []headerView // of the answer
+	Body    string
 }
 
 type payloadView struct {
 	Size, Text, Note string
+	Folded           bool
 	Download         string
 	Views            []tab
 }
@@ -73,7 +81,7 @@ func (s *Server) deadLetterPage(w http.ResponseWriter, r *http.Request) error {
 		frame: s.frame(r, d.ID, "dead-letters"), ID: d.ID, Path: deadLetterPath(d.ID),
 		Subject: visible(d.OriginalSubject), Route: visible(d.Route), RoutePath: routePath(d.Route),
 		State: stateBadge(d.State), Story: story(d), Facts: s.facts(d),
-		Lives: s.lives(d.Attempts), Payload: payloadOf(d, r.URL.Query().Get("view")), Headers: headersOf(d.Headers),
+		Lives: s.lives(d.Attempts), Payload: payloadOf(d, r.URL.Query()), Headers: headersOf(d.Headers),
 		Replaying: d.State == dlqstore.Replaying,
 	}
 	if view.Trail, view.MoreTrail, err = s.trail(r.Context(), d.ID); err != nil {
@@ -82,12 +90,94 @@ func (s *Server) deadLetterPage(w http.ResponseWriter, r *http.Request) error {
 	view.CanReplay = view.MayOperate && d.State == dlqstore.Dead
 	view.CanRestore = view.MayOperate && d.State == dlqstore.Discarded
 	view.Response, view.ResponseNote = responseView(d.Response)
+	view.Curl = s.curl(d)
+	for _, row := range view.Trail {
+		if row.Copy != "" {
+			view.Facts = append(view.Facts, factView{Name: "Edited copy", Value: row.Copy, Link: row.CopyPath})
+		}
+	}
+	if err := s.beside(r, &view, d); err != nil {
+		return err
+	}
 	view.CanEdit = view.CanReplay && callerOf(r).role >= editor
 	if view.Notice = noticeOf(r.URL.Query()); view.Notice != nil && view.Notice.LinkText == d.ID {
 		view.Notice.Link = "" // this is the page
 	}
 	return render(w, s.pages.deadLetter, http.StatusOK, view)
 }
+
+// beside finds the neighbours in the list that the page was come to from.
+func (s *Server) beside(r *http.Request, view *deadLetterView, d dlqstore.DeadLetter) error {
+	view.Back = listOfDead
+	query, err := url.ParseQuery(r.URL.Query().Get("list"))
+	if err != nil || !r.URL.Query().Has("list") {
+		return nil //nolint:nilerr // a list that cannot be read is none
+	}
+	view.Back, view.List = listPath(listOfDead, query, "", ""), r.URL.Query().Get("list")
+	filter, page, err := parseFilter(storeQuery(query), s.now())
+	if err != nil {
+		return nil //nolint:nilerr // the same
+	}
+	list, err := s.opts.Store.List(r.Context(), filter, page)
+	if errors.Is(err, dlqstore.ErrCursor) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	path := func(id string, query url.Values) string {
+		return deadLetterPath(id) + "?" + url.Values{"list": {query.Encode()}}.Encode()
+	}
+	at := slices.IndexFunc(list.DeadLetters, func(one dlqstore.DeadLetter) bool { return one.ID == d.ID })
+	if at > 0 {
+		view.Previous = path(list.DeadLetters[at-1].ID, query)
+	}
+	switch {
+	case at >= 0 && at < len(list.DeadLetters)-1:
+		view.Next = path(list.DeadLetters[at+1].ID, query)
+		return nil
+	case at >= 0 && list.Next == "":
+		return nil
+	case at >= 0:
+		query.Set("cursor", list.Next)
+		page.Cursor = list.Next
+	default: // it is no longer in the list: the next is the next older one
+		page.Cursor = ""
+		if filter.Until.IsZero() || d.FailedAt.Before(filter.Until) {
+			filter.Until = d.FailedAt
+		}
+	}
+	page.Limit = 1
+	if list, err = s.opts.Store.List(r.Context(), filter, page); err != nil {
+		return err
+	}
+	if len(list.DeadLetters) > 0 {
+		view.Next = path(list.DeadLetters[0].ID, query)
+	}
+	return nil
+}
+
+// maxCurlBytes is how much of a payload stands in the command itself.
+const maxCurlBytes = 8 << 10
+
+// curl is the command that sends the payload as relay would, but for signature and
+// credentials, which nobody gets from here. Empty: the route is gone.
+func (s *Server) curl(d dlqstore.DeadLetter) string {
+	route, err := s.route(d.Route)
+	if err != nil || route.URL == "" {
+		return ""
+	}
+	contentType, extension := payloadType(d.Headers)
+	data := "@" + d.ID + extension // the download
+	if len(d.Payload) <= maxCurlBytes && plain(string(d.Payload), "\n\t") && !strings.HasPrefix(string(d.Payload), "@") {
+		data = string(d.Payload)
+	}
+	return "curl -X POST " + quote(route.URL) + " -H " + quote("Content-Type: "+contentType) + " -H " + quote("webhook-id: "+d.ID) +
+		" --data-binary " + quote(data)
+}
+
+// quote makes one word of a text for a shell.
+func quote(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
 
 // story says in a sentence or two what happened.
 func story(d dlqstore.DeadLetter) string {
@@ -211,6 +301,8 @@ func (s *Server) attemptView(a dlqstore.Attempt) attemptView {
 			v.Detail = cut(visible(strings.TrimSpace(text)), 300)
 		}
 	}
+	v.Headers = headersOf(a.ResponseHeaders)
+	v.Body, _ = responseView(a.Response)
 	if a.Verdict == "ack" || a.Verdict == "drop" {
 		v.Tone, v.Icon = "ok", "check"
 	}
@@ -224,12 +316,13 @@ const (
 )
 
 // payloadOf shows a payload as asked for: pretty (JSON only), text or hex.
-func payloadOf(d dlqstore.DeadLetter, ask string) payloadView {
+func payloadOf(d dlqstore.DeadLetter, query url.Values) payloadView {
+	ask := query.Get("view")
 	v := payloadView{Size: size(len(d.Payload)), Download: "/api/v1" + deadLetterPath(d.ID) + "/payload"}
 	shown := d.Payload
 	if len(shown) > maxShownBytes {
 		shown = shown[:maxShownBytes]
-		v.Note = "Only the first " + size(maxShownBytes) + " are shown. The download has all of it."
+		v.Note, v.Folded = "Only the first "+size(maxShownBytes)+" are shown. The download has all of it.", true
 	}
 	pretty, isPretty := "", false
 	if len(d.Payload) <= maxShownBytes {
@@ -260,7 +353,7 @@ func payloadOf(d dlqstore.DeadLetter, ask string) payloadView {
 	for _, mode := range modes {
 		v.Views = append(v.Views, tab{
 			Text: strings.ToUpper(mode[:1]) + mode[1:], Current: mode == ask,
-			Path: deadLetterPath(d.ID) + "?" + url.Values{"view": {mode}}.Encode() + "#payload",
+			Path: listPath(deadLetterPath(d.ID), url.Values{"list": {query.Get("list")}}, "view", mode) + "#payload",
 		})
 	}
 	return v

@@ -198,7 +198,7 @@ func backPath(r *http.Request) string {
 		return list
 	}
 	if i := strings.LastIndexByte(r.URL.Path, '/'); i > 0 && r.Method == http.MethodPost {
-		return r.URL.Path[:i]
+		return listPath(r.URL.Path[:i], url.Values{"list": {r.PostFormValue("list")}}, "", "")
 	}
 	return "/"
 }

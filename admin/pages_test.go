@@ -1,10 +1,13 @@
 package admin_test
 
 import (
+	"context"
 	"fmt"
+	"html"
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -220,6 +223,99 @@ func TestTimeline(t *testing.T) {
 		"A replay has delivered it since.", "15.0 s")
 	if strings.Contains(page.body, "the receiver answered 503 Service Unavailable") {
 		t.Error("an attempt says its status twice")
+	}
+}
+
+func TestBesideInTheList(t *testing.T) {
+	s := start(t, nil)
+	var records []dlqstore.Record
+	for i := range 5 {
+		records = append(records, dead(i, nil))
+	}
+	ids := s.add(records...)
+	link := regexp.MustCompile(`rel="(prev|next)" href="([^"]+)"`)
+	beside := func(path string) map[string]string {
+		found := map[string]string{}
+		for _, m := range link.FindAllStringSubmatch(s.get(path).body, -1) {
+			found[m[1]] = strings.ReplaceAll(m[2], "&amp;", "&")
+		}
+		return found
+	}
+	list := s.get("/dead-letters?limit=2&route=orders-to-billing")
+	path := regexp.MustCompile(`href="(/dead-letters/` + ids[4] + `\?list=[^"]+)"`).FindStringSubmatch(list.body)
+	if path == nil {
+		t.Fatalf("no link that knows the list in\n%s", list.body)
+	}
+	var walked []string
+	here := path[1]
+	for here != "" {
+		walked = append(walked, here[len("/dead-letters/"):][:len(ids[0])])
+		here = beside(here)["next"] // over the ends of pages
+	}
+	if want := []string{ids[4], ids[3], ids[2], ids[1], ids[0]}; !slices.Equal(walked, want) {
+		t.Errorf("walked %v, want %v", walked, want)
+	}
+	if got := beside("/dead-letters/" + ids[3] + "?list=limit%3D2"); !strings.HasPrefix(got["prev"], "/dead-letters/"+ids[4]) {
+		t.Errorf("beside the second: %v", got)
+	}
+	s.form("/dead-letters/"+ids[2]+"/discard", "")
+	got := beside("/dead-letters/" + ids[2] + "?list=limit%3D2")
+	if got["prev"] != "" || !strings.HasPrefix(got["next"], "/dead-letters/"+ids[1]) {
+		t.Errorf("beside one that left the list: %v", got)
+	}
+	s.has(s.get("/dead-letters/"+ids[0]+"?list=route%3Dx%26cursor%3Drubbish"), `href="/dead-letters?cursor=rubbish&amp;route=x"`)
+}
+
+func TestCurl(t *testing.T) {
+	s := start(t, nil)
+	ids := s.add(
+		dead(1, func(d *dlqstore.DeadLetter) { d.Payload = []byte(`{"it's":9007199254740993}`) }),
+		dead(2, func(d *dlqstore.DeadLetter) { d.Payload = []byte("\x00\xff") }),
+		dead(3, func(d *dlqstore.DeadLetter) { d.Route = "gone" }),
+	)
+	command := regexp.MustCompile(`data-copy="(curl[^"]+)"`)
+	got := html.UnescapeString(command.FindStringSubmatch(s.get("/dead-letters/" + ids[0]).body)[1])
+	want := `curl -X POST 'https://billing.example.com/hooks/orders' -H 'Content-Type: application/json' -H 'webhook-id: ` + ids[0] +
+		`' --data-binary '{"it'\''s":9007199254740993}'`
+	if got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	s.has(s.get("/dead-letters/"+ids[1]), "@"+ids[1]+".json")
+	if strings.Contains(s.get("/dead-letters/"+ids[2]).body, "curl -X") {
+		t.Error("a command without a target")
+	}
+}
+
+func TestBasePath(t *testing.T) {
+	s := start(t, func(o *admin.Options) { o.BasePath = "/tools/relay/" })
+	id := s.add(dead(1, nil))[0]
+	foreign := regexp.MustCompile(`(?:href|action|src|hx-sse:connect)="(/[^"]*)"`)
+	for _, path := range []string{"/", "/dead-letters", "/dead-letters/" + id, "/replays", "/replays/new", "/audit", "/routes/orders-to-billing", "/none"} {
+		for _, at := range []string{path, "/tools/relay" + path} { // the proxy may have stripped it
+			page := s.get(at)
+			for _, m := range foreign.FindAllStringSubmatch(page.body, -1) {
+				if !strings.HasPrefix(m[1], "/tools/relay/") {
+					t.Errorf("%s leads to %s", at, m[1])
+				}
+			}
+			if path != "/none" && page.status != http.StatusOK {
+				t.Errorf("%s: %d", at, page.status)
+			}
+		}
+	}
+	if got := s.form("/tools/relay/dead-letters/"+id+"/replay", ""); got.header.Get("Location") != "/tools/relay/dead-letters/"+id+"?about="+id+"&done=replaying" {
+		t.Errorf("sent to %q", got.header.Get("Location"))
+	}
+	if got := s.get("/tools/relay"); got.header.Get("Location") != "/tools/relay/" {
+		t.Errorf("sent to %q", got.header.Get("Location"))
+	}
+	if got := s.get("/healthz"); got.status != http.StatusOK {
+		t.Errorf("probe: %d", got.status)
+	}
+	for _, wrong := range []string{"/a b", "/a?b", "/a/../b", "/%2f", "//a//b"} {
+		if _, err := admin.New(admin.Options{Store: s.store, Routes: s.runtime, NATS: func(context.Context) error { return nil }, BasePath: wrong}); err == nil {
+			t.Errorf("%q is taken", wrong)
+		}
 	}
 }
 
