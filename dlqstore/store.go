@@ -143,6 +143,12 @@ type Store interface {
 	// *StateError.
 	Restore(ctx context.Context, id string, by Actor) error
 
+	// CountChange returns how many dead letters a change is about.
+	CountChange(ctx context.Context, c Change) (int, error)
+	// Change discards or restores what the filter chooses now, each with its row in the
+	// audit, in one transaction. It returns how many; MaxChange: there may be more.
+	Change(ctx context.Context, c Change, by Actor) (int, error)
+
 	// CountReplay returns how many dead letters a job of that spec would hold.
 	CountReplay(ctx context.Context, spec JobSpec) (int, error)
 	// StartJob writes down what the filter chooses now and starts to replay it. One

@@ -36,6 +36,7 @@ func TestStore(t *testing.T) {
 		"only one of a family":                  testFamily,
 		"restored family in a race":             testFamilyRace,
 		"discard and restore":                   testDiscardRestore,
+		"discard and restore many":              testChangeMany,
 		"audit is append-only":                  testAudit,
 		"audit list":                            testAuditList,
 		"items of a replay job":                 testJobItems,

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -238,7 +237,7 @@ func (o *dlqOptions) discardCommand() *cobra.Command {
 	change := addChangeFlags(cmd)
 	note := cmd.Flags().String("note", "", "why they are not needed, for the audit")
 	cmd.RunE = func(cmd *cobra.Command, ids []string) error {
-		return o.changeEach(cmd, change, ids, "discard", "dead", map[string]string{"reason": *note})
+		return o.change(cmd, change, ids, "discard", *note)
 	}
 	return cmd
 }
@@ -247,31 +246,66 @@ func (o *dlqOptions) restoreCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "restore [ID…]", Short: "Bring discarded dead letters back"}
 	change := addChangeFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, ids []string) error {
-		return o.changeEach(cmd, change, ids, "restore", "discarded", struct{}{})
+		return o.change(cmd, change, ids, "restore", "")
 	}
 	return cmd
 }
 
-// changeEach asks for one change after the other. What somebody else changed meanwhile
-// is told and left as it is.
-func (o *dlqOptions) changeEach(cmd *cobra.Command, change *changeFlags, ids []string, act, state string, body any) error {
+// change changes the dead letters of the ids, or all that the filters choose.
+func (o *dlqOptions) change(cmd *cobra.Command, change *changeFlags, ids []string, act, note string) error {
 	if err := change.check(ids); err != nil {
 		return err
 	}
-	if len(ids) == 0 {
-		query := change.filter.query()
-		query.Set("state", state)
-		var err error
-		if ids, err = o.chosen(cmd.Context(), query, change.limit); err != nil {
+	if len(ids) > 0 {
+		return o.changeEach(cmd, change, ids, act, note)
+	}
+	filter, err := change.filter.body(nil)
+	if err != nil {
+		return err
+	}
+	request := map[string]any{"filter": filter, "limit": change.limit, "reason": note, "dry_run": true}
+	var answer struct {
+		Count int
+		More  bool
+	}
+	if err := o.client.post(cmd.Context(), "dead-letters/"+act, request, &answer); err != nil {
+		return err
+	}
+	total := answer.Count
+	if ok, err := change.confirmed(cmd, act, total); !ok {
+		return err
+	}
+	request["dry_run"] = false
+	bar := progress(total, act, cmd.ErrOrStderr())
+	done := 0
+	for more := true; more; more = answer.More {
+		if change.limit > 0 {
+			request["limit"] = change.limit - done
+		}
+		if err := o.client.post(cmd.Context(), "dead-letters/"+act, request, &answer); err != nil {
+			fmt.Fprintf(cmd.ErrOrStderr(), "\n%s %d of %s\n", past(act), done, letters(total))
 			return err
 		}
+		done += answer.Count
+		_ = bar.Set(min(done, total)) // it draws, or it does not
 	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s %d of %s\n", past(act), done, letters(total))
+	return err
+}
+
+func past(act string) string { return strings.TrimSuffix(act, "e") + "ed" }
+
+// changeEach asks for one change after the other. What somebody else changed meanwhile
+// is told, with who and when, and left as it is.
+func (o *dlqOptions) changeEach(cmd *cobra.Command, change *changeFlags, ids []string, act, note string) error {
 	if ok, err := change.confirmed(cmd, act, len(ids)); !ok {
 		return err
 	}
+	body := map[string]string{}
+	if note != "" {
+		body["reason"] = note
+	}
 	done := 0
-	past := strings.TrimSuffix(act, "e") + "ed"
-	var last error
 	for _, id := range ids {
 		var answer json.RawMessage
 		err := o.client.post(cmd.Context(), "dead-letters/"+url.PathEscape(id)+"/"+act, body, &answer)
@@ -279,30 +313,15 @@ func (o *dlqOptions) changeEach(cmd *cobra.Command, change *changeFlags, ids []s
 		case err == nil:
 			done++
 		case isRefusal(err):
-			last = err
 			fmt.Fprintln(cmd.ErrOrStderr(), "relay:", err)
 		default:
-			fmt.Fprintf(cmd.ErrOrStderr(), "%s %d of %s\n", past, done, letters(len(ids)))
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s %d of %s\n", past(act), done, letters(len(ids)))
 			return err
 		}
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "%s %d of %s\n", past, done, letters(len(ids)))
-	if last != nil {
+	fmt.Fprintf(cmd.OutOrStdout(), "%s %d of %s\n", past(act), done, letters(len(ids)))
+	if done < len(ids) {
 		return wrong(nil)
 	}
 	return nil
-}
-
-// chosen are the ids of what the query chooses.
-func (o *dlqOptions) chosen(ctx context.Context, query url.Values, limit int) ([]string, error) {
-	var ids []string
-	err := o.client.each(ctx, query, limit, func(data json.RawMessage) error {
-		var d struct{ ID string }
-		if err := json.Unmarshal(data, &d); err != nil {
-			return unusable(err)
-		}
-		ids = append(ids, d.ID)
-		return nil
-	})
-	return ids, err
 }
