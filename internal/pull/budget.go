@@ -21,8 +21,15 @@ type Budget struct {
 	mu     sync.Mutex
 	shares int64 // that may still be given to pullers
 	free   int64 // of the common rest; below zero after an overdraft
+	asked  int64 // of the common rest: max_bytes of requests at the server
 	queue  []*Puller
 }
+
+// mostAsked bounds what requests at the server may bring at once, above the shares. A
+// server drops a client for whom it has more than its max_pending to send (64 MiB unless
+// configured otherwise), and all that was on its way comes again after its AckWait
+// (seen with 1,000 messages of 1 MiB: five times on the way to the last one).
+const mostAsked = 16 << 20
 
 // sharesOf is into how many shares a budget could be split. Half of them are given to
 // pullers, one each; further pullers live off the common rest.
@@ -67,26 +74,29 @@ func (b *Budget) take(p *Puller, n, least int64) int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	// One request takes no more than a quarter of what is left, if that will do.
-	n = max(least, min(n, b.free/4))
+	n = max(least, min(n, b.free/4, mostAsked-b.asked))
 	first := len(b.queue) == 0 || b.queue[0] == p
-	if !first || b.free < min(n, b.common) {
+	if !first || b.free < min(n, b.common) || (b.asked > 0 && b.asked+n > mostAsked) {
 		if !slices.Contains(b.queue, p) {
 			b.queue = append(b.queue, p)
 		}
 		return 0
 	}
 	b.free -= n
+	b.asked += n
 	b.dequeue(p)
 	return n
 }
 
-// draw moves n bytes out of the common rest without asking whether they are there, or
-// back into it when n is negative.
-func (b *Budget) draw(n int64) {
+// change moves drawn bytes out of the common rest without asking whether they are there,
+// or back into it when they are negative. asked is what requests at the server hold more
+// or less of it.
+func (b *Budget) change(drawn, asked int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.free -= n
-	if n < 0 {
+	b.free -= drawn
+	b.asked += asked
+	if drawn < 0 || asked < 0 {
 		b.wake()
 	}
 }

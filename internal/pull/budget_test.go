@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -241,5 +243,42 @@ func TestBudgetOfIdlePullers(t *testing.T) {
 	}
 	if len(asks) != 301 {
 		t.Errorf("%d pullers asked, want 301", len(asks))
+	}
+}
+
+// slowReader reads no faster than a slow network brings.
+type slowReader struct{ net.Conn }
+
+func (s slowReader) Read(b []byte) (int, error) {
+	<-time.After(200 * time.Microsecond)
+	return s.Conn.Read(b[:min(len(b), 64<<10)])
+}
+
+type slowDialer struct{}
+
+func (slowDialer) Dial(network, address string) (net.Conn, error) {
+	conn, err := net.Dial(network, address)
+	return slowReader{conn}, err
+}
+
+// However much the budget has, no more is asked for at once than the server keeps for
+// one connection: it would drop the connection, and all that is on its way.
+func TestBudgetAsksForNoMoreThanTheServerKeeps(t *testing.T) {
+	const messages, size = 45, 1<<20 - 100
+	s := testkit.NATS(t, func(o *server.Options) { o.MaxPending = 20 << 20 })
+	js := newConsumer(t, s, 0)
+	fill(t, js, times(messages, size)...)
+	dropped := make(chan error, 100)
+	nc := s.Conn(t, nats.SetCustomDialer(slowDialer{}), nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+		if err != nil {
+			dropped <- err
+		}
+	}))
+	var h hold
+	p := start(t, pull.Options{Conn: nc, Limit: messages, Handle: h.handle, Budget: pull.NewBudget(1 << 30)})
+	testkit.Eventually(t, func() bool { return h.count() >= messages || len(dropped) > 0 }, "%d messages", messages)
+	h.release(p.Puller)
+	if len(dropped) > 0 {
+		t.Errorf("the server dropped the connection: %v", <-dropped)
 	}
 }

@@ -64,6 +64,7 @@ func (p *Puller) bytesReserve(r *request) bool {
 		want = min(want, own)
 		least = want
 	}
+	asked := b.asked()
 	if want > own {
 		taken := p.o.Budget.take(p, want-own, max(1, least-own))
 		b.queued = taken == 0
@@ -71,11 +72,13 @@ func (p *Puller) bytesReserve(r *request) bool {
 			return false
 		}
 		want = own + taken
+		asked += taken
 		r.Expires, r.Heartbeat = briefly, briefly/2
 	}
 	p.bytesUnwanted()
 	r.MaxBytes = want
 	b.reserved += want // what it takes of the common rest is drawn already
+	p.o.Budget.change(0, b.asked()-asked)
 	return true
 }
 
@@ -150,15 +153,19 @@ func (p *Puller) bytesUnwanted() {
 // changeBytes changes what is held and draws from the common rest, or gives back to
 // it, by how much more or less of it that takes.
 func (p *Puller) changeBytes(change func(*bytesHeld)) {
-	before := p.bytes.drawn()
+	drawn, asked := p.bytes.drawn(), p.bytes.asked()
 	change(&p.bytes)
-	if n := p.bytes.drawn() - before; n != 0 {
-		p.o.Budget.draw(n)
+	drawn, asked = p.bytes.drawn()-drawn, p.bytes.asked()-asked
+	if drawn != 0 || asked != 0 {
+		p.o.Budget.change(drawn, asked)
 	}
 }
 
 // drawn is what is held above the share.
 func (b *bytesHeld) drawn() int64 { return max(0, b.reserved+b.inHand-b.share) }
+
+// asked is what requests at the server hold above the share.
+func (b *bytesHeld) asked() int64 { return max(0, b.reserved-b.share) }
 
 // largest is the size of the largest message that the server takes.
 func (p *Puller) largest() int64 {
