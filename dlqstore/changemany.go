@@ -77,7 +77,6 @@ func (s *store) Change(ctx context.Context, c Change, by Actor) (int, error) {
 		chosen, args := s.chosen(c, limit)
 		w := &conditions{args: args}
 		detail := string(mustJSON(map[string]any{"change": id, "filter": c.Filter}))
-		//nolint:gosec // constants and the numbers of parameters
 		write := `INSERT INTO audit (at, actor, source, action, reason, detail, dead_letter_id, route, before_sha256, after_sha256)
 			SELECT ` + w.arg(now) + `, ` + w.arg(by.Name) + `, ` + w.arg(by.Source) + `, ` + w.arg(string(action)) + `, ` +
 			w.arg(c.Reason) + `, ` + w.arg(detail) + `, id, route, '', ''
