@@ -31,14 +31,6 @@ func (s *Server) replay(ctx context.Context, id string, edit *dlqstore.Edit, by 
 	return replay, err
 }
 
-// countAll counts the open or discarded dead letters that a filter chooses, to the last.
-func (s *Server) countAll(ctx context.Context, f dlqstore.Filter) (int, error) {
-	if f.State == dlqstore.Dead {
-		return s.opts.Store.CountReplay(ctx, dlqstore.JobSpec{Filter: f})
-	}
-	return s.opts.Store.Count(ctx, f)
-}
-
 // republish sends a dead letter to its original subject and discards it: it has
 // become a new message. The change of state comes first, so that of two requests one
 // publishes; it is taken back when nothing was published.

@@ -205,6 +205,7 @@ func (s *Server) routeViewer(r chi.Router) {
 	r.Get("/api/v1/replays/{id}", s.api(s.getReplay))
 	r.Get("/api/v1/replays/{id}/items", s.api(s.listReplayItems))
 	r.Get("/api/v1/audit", s.api(s.listAudit))
+	r.Get("/api/v1/openapi.json", s.api(s.getOpenAPI))
 }
 
 // routeOperator routes what changes something, and the forms that lead there. The API's
@@ -216,8 +217,8 @@ func (s *Server) routeOperator(r chi.Router) {
 	r.Post("/dead-letters/{id}/discard", s.page(s.discardPage))
 	r.Post("/dead-letters/{id}/restore", s.page(s.restorePage))
 	r.Post("/dead-letters/choose", s.page(s.choosePage))
-	r.Post("/dead-letters/discard", s.page(s.discardManyPage))
-	r.Post("/dead-letters/restore", s.page(s.restoreManyPage))
+	r.Post("/dead-letters/discard", s.page(s.changeManyPage(dlqstore.Discarded)))
+	r.Post("/dead-letters/restore", s.page(s.changeManyPage(dlqstore.Dead)))
 	r.Get("/replays/new", s.page(s.newReplaysPage))
 	r.Post("/replays", s.page(s.startReplaysPage))
 	r.Post("/replays/{id}/pause", s.page(s.changeJobPage(dlqstore.JobPaused, "job-paused")))

@@ -2,8 +2,8 @@ package admin
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -135,53 +135,33 @@ func (s *Server) startReplaysPage(w http.ResponseWriter, r *http.Request) error 
 	return nil
 }
 
-// discardManyPage and restoreManyPage change all that was asked about at once.
-func (s *Server) discardManyPage(w http.ResponseWriter, r *http.Request) error {
-	return s.changeMany(w, r, dlqstore.Dead, "discarded", func(id string) error {
-		return s.opts.Store.Discard(r.Context(), id, r.PostForm.Get("why"), actor(r))
-	})
-}
-
-func (s *Server) restoreManyPage(w http.ResponseWriter, r *http.Request) error {
-	return s.changeMany(w, r, dlqstore.Discarded, "restored", func(id string) error {
-		return s.opts.Store.Restore(r.Context(), id, actor(r))
-	})
-}
-
-// changeMany changes what a form chooses and is in that state; what somebody else was
-// quicker to change stays as they left it.
-func (s *Server) changeMany(w http.ResponseWriter, r *http.Request, in dlqstore.State, done string, change func(id string) error) error {
-	if err := parseForm(r); err != nil {
-		return err
-	}
-	if err := checkText("why", r.PostForm.Get("why")); err != nil {
-		return err
-	}
-	filter, err := filterOf(r.PostForm, s.now())
-	if err != nil {
-		return err
-	}
-	filter.State = in
-	changed := 0
-	for page := (dlqstore.Page{Limit: exportBatch}); ; {
-		list, err := s.opts.Store.List(r.Context(), filter, page)
-		if err != nil {
+// changeManyPage makes a handler that discards or restores what was asked about; what
+// somebody else was quicker to change stays as they left it.
+func (s *Server) changeManyPage(to dlqstore.State) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if err := parseForm(r); err != nil {
 			return err
 		}
-		for _, d := range list.DeadLetters {
-			err := change(d.ID)
-			if _, late := errors.AsType[*dlqstore.StateError](err); late {
-				continue
-			}
-			if err != nil {
+		change := dlqstore.Change{To: to, Reason: r.PostForm.Get("why")}
+		if err := checkText("why", change.Reason); err != nil {
+			return err
+		}
+		var err error
+		if change.Filter, err = filterOf(r.PostForm, s.now()); err != nil {
+			return err
+		}
+		changed := 0
+		for n := dlqstore.MaxChange; n == dlqstore.MaxChange; changed += n {
+			if n, err = s.opts.Store.Change(r.Context(), change, actor(r)); err != nil {
 				return err
 			}
-			changed++
 		}
-		if page.Cursor = list.Next; page.Cursor == "" {
-			s.goBack(w, r, done, strconv.Itoa(changed))
-			return nil
+		done := "discarded"
+		if to == dlqstore.Dead {
+			done = "restored"
 		}
+		s.goBack(w, r, done, strconv.Itoa(changed))
+		return nil
 	}
 }
 
@@ -198,13 +178,13 @@ func (s *Server) ask(w http.ResponseWriter, r *http.Request, do string, form url
 		Rate: form.Get("rate"), Limit: form.Get("limit"), StopAfter: form.Get("stop_after"), Why: form.Get("why"),
 		Ramp: form.Get("ramp") != "",
 	}
+	n, err := s.countWhat(r.Context(), do, filter)
+	if err != nil {
+		return err
+	}
 	filter.State = dlqstore.Dead
 	if do == doRestore {
 		filter.State = dlqstore.Discarded
-	}
-	n, err := s.countAll(r.Context(), filter)
-	if err != nil {
-		return err
 	}
 	if n > 0 {
 		view.Count = digits(n)
@@ -234,6 +214,18 @@ func (s *Server) ask(w http.ResponseWriter, r *http.Request, do string, form url
 		status, view.Wrong = http.StatusBadRequest, sentence(s.problemOf(wrong).message)
 	}
 	return render(w, s.pages.choose, status, view)
+}
+
+// countWhat counts what would be done, to the last.
+func (s *Server) countWhat(ctx context.Context, do string, f dlqstore.Filter) (int, error) {
+	switch do {
+	case doReplay:
+		return s.opts.Store.CountReplay(ctx, dlqstore.JobSpec{Filter: f})
+	case doRestore:
+		return s.opts.Store.CountChange(ctx, dlqstore.Change{Filter: f, To: dlqstore.Dead})
+	default:
+		return s.opts.Store.CountChange(ctx, dlqstore.Change{Filter: f, To: dlqstore.Discarded})
+	}
 }
 
 // targets are the routes of groups, the one with the most first.
