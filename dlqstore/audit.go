@@ -21,6 +21,8 @@ const (
 	ActionDelivered    Action = "delivered"  // a replay got through; relay saw it
 	ActionDied         Action = "died_again" // a replay died; relay saw it
 	ActionResend       Action = "resend"     // the replay lane lost a replay; relay saw it
+	ActionImport       Action = "import"     // from another relay
+	ActionRebuild      Action = "rebuild"    // from the stream
 	ActionPrune        Action = "prune"      // retention; relay did it
 	ActionJobStarted   Action = "job_started"
 	ActionJobPaused    Action = "job_paused" // by relay too, when too many died again
@@ -32,7 +34,7 @@ const (
 // Actions returns all actions.
 func Actions() []Action {
 	return []Action{ActionReplay, ActionEdit, ActionDiscard, ActionRestore, ActionDelivered, ActionDied, ActionResend,
-		ActionPrune, ActionJobStarted, ActionJobPaused, ActionJobRunning, ActionJobCancelled, ActionJobDone}
+		ActionImport, ActionRebuild, ActionPrune, ActionJobStarted, ActionJobPaused, ActionJobRunning, ActionJobCancelled, ActionJobDone}
 }
 
 // relayActor stands in the audit for what relay saw by itself.

@@ -149,6 +149,15 @@ type Store interface {
 	// audit, in one transaction. It returns how many; MaxChange: there may be more.
 	Change(ctx context.Context, c Change, by Actor) (int, error)
 
+	// Import adds dead letters of another relay, as dead, each with its row in the
+	// audit. Those that are there already stay as they are. It returns how many it
+	// added. Errors: *UnfitError, and then nothing was added.
+	Import(ctx context.Context, letters []DeadLetter, by Actor) (int, error)
+	// Rebuild projects what a dead-letter stream holds, and returns how many dead
+	// letters the table did not have. Those that the audit knows as delivered or
+	// discarded come back as that. A dry run only counts.
+	Rebuild(ctx context.Context, batch Batch, dryRun bool, by Actor) (int, error)
+
 	// CountReplay returns how many dead letters a job of that spec would hold.
 	CountReplay(ctx context.Context, spec JobSpec) (int, error)
 	// StartJob writes down what the filter chooses now and starts to replay it. One

@@ -37,6 +37,8 @@ func TestStore(t *testing.T) {
 		"restored family in a race":             testFamilyRace,
 		"discard and restore":                   testDiscardRestore,
 		"discard and restore many":              testChangeMany,
+		"import":                                testImport,
+		"rebuild":                               testRebuild,
 		"audit is append-only":                  testAudit,
 		"audit list":                            testAuditList,
 		"items of a replay job":                 testJobItems,
