@@ -30,6 +30,8 @@ func (s *Sender) explain(caller context.Context, end time.Time, phase phase, err
 		return &Error{ClassCanceled, context.Cause(caller)}
 	case isBlocked(err):
 		return &Error{ClassBlocked, err}
+	case isLocal(err):
+		return &Error{ClassLocal, err}
 	case s.proxy != nil && (phase == phaseDial || isProxy(err)):
 		return &Error{ClassProxy, err}
 	}
@@ -87,6 +89,17 @@ func (s *Sender) authError(caller context.Context, err error) *Error {
 	default:
 		return &Error{ClassAuth, err}
 	}
+}
+
+// isLocal says whether a connection was not to be had because of this machine alone. A
+// lookup keeps the text of what ended it, not the error.
+func isLocal(err error) bool {
+	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return containsAny(err, syscall.EMFILE.Error(), syscall.ENFILE.Error())
 }
 
 func isProxy(err error) bool {

@@ -1,7 +1,6 @@
 package webhook
 
 import (
-	"net/http"
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
@@ -54,28 +53,26 @@ func (f forwardList) allows(name string) bool {
 	return false
 }
 
-// copyTo adds the headers allowed to h and counts those that HTTP cannot carry. The
-// content type and the trace context have rules of their own.
-func (f forwardList) copyTo(h http.Header, message map[string][]string) (dropped int) {
+// appendTo adds the message's headers that are allowed and not there already, and counts
+// those that HTTP cannot carry. The content type and the trace context have rules of
+// their own.
+func (f forwardList) appendTo(to fields, message map[string][]string) (all fields, dropped int) {
 	if len(f.names) == 0 && len(f.prefixes) == 0 {
-		return 0
+		return to, 0
 	}
+	all = to
 	for name, values := range message {
-		if !f.allows(name) {
-			continue
-		}
 		key := headerKey(name)
-		switch key {
-		case "Content-Type", "Traceparent", "Tracestate":
+		if !f.allows(name) || to.has(key) || key == "Content-Type" || key == "Traceparent" || key == "Tracestate" {
 			continue
 		}
 		for _, v := range values {
 			if httpguts.ValidHeaderFieldName(name) && httpguts.ValidHeaderFieldValue(v) {
-				h[key] = append(h[key], v)
+				all = append(all, field{key, v})
 			} else {
 				dropped++
 			}
 		}
 	}
-	return dropped
+	return all, dropped
 }

@@ -57,7 +57,7 @@ func dialAddress(u *url.URL) string {
 // post sends the request once and returns its connection when the answer's headers are
 // read; closing the answer's body gives the connection back. An error tells in which
 // phase it came.
-func (h *http1) post(ctx context.Context, end time.Time, header http.Header, body []byte) (*wire, phase, error) {
+func (h *http1) post(ctx context.Context, end time.Time, header fields, body []byte) (*wire, phase, error) {
 	for {
 		w, reused, err := h.take(ctx, end)
 		if err != nil {

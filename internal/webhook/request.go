@@ -35,16 +35,36 @@ const (
 // spelling and would take it as leave to send the request twice.
 const idempotencyKey = "idempotency-key"
 
+// field is one header of a request. HTTP can carry both of its strings.
+type field struct{ name, value string }
+
+// fields are the headers of a request, in the order in which they go out.
+type fields []field
+
+func (f fields) has(name string) bool {
+	return slices.ContainsFunc(f, func(one field) bool { return one.name == name })
+}
+
+// set adds a header in the place of those of its name.
+func (f *fields) set(name, value string) {
+	*f = append(slices.DeleteFunc(*f, func(one field) bool { return one.name == name }), field{name, value})
+}
+
+// header is what net/http sends the fields from.
+func (f fields) header() http.Header {
+	h := make(http.Header, len(f))
+	for _, one := range f {
+		h[one.name] = append(h[one.name], one.value)
+	}
+	return h
+}
+
 // fixedHeaders are those that are the same in every request of a route.
-func fixedHeaders(r routes.Route, version string) (http.Header, error) {
+func fixedHeaders(r routes.Route, version string) (fields, error) {
 	if version == "" {
 		version = "dev"
 	}
-	h := http.Header{
-		"User-Agent":      {"relay/" + version},
-		"Accept-Encoding": {"identity"},
-		HeaderRoute:       {r.Name},
-	}
+	f := fields{{"User-Agent", "relay/" + version}, {"Accept-Encoding", "identity"}, {HeaderRoute, r.Name}}
 	for _, name := range slices.Sorted(maps.Keys(r.Webhook.Headers)) {
 		value := r.Webhook.Headers[name]
 		switch {
@@ -55,54 +75,51 @@ func fixedHeaders(r routes.Route, version string) (http.Header, error) {
 		case !httpguts.ValidHeaderFieldValue(value):
 			return nil, fmt.Errorf("webhook.headers: the value of %s holds a character that HTTP cannot carry", name)
 		}
-		h[headerKey(name)] = []string{value}
+		f.set(headerKey(name), value)
 	}
-	return h, nil
+	return f, nil
 }
 
 // header builds the headers of one attempt and counts those of the message that could
-// not be forwarded. Lists of values are shared between attempts: nobody writes to them.
-func (s *Sender) header(m *Message, sess *session, authorization string, now time.Time) (h http.Header, dropped int) {
-	h = make(http.Header, len(s.fixed)+10) // 10 are always added below
-	dropped = s.forward.copyTo(h, m.Headers)
-	maps.Copy(h, s.fixed)
-
-	var e entries
-	if h["Content-Type"] == nil {
-		e.add(h, "Content-Type", contentType(m))
+// not be forwarded.
+func (s *Sender) header(m *Message, sess *session, authorization string, now time.Time) (f fields, dropped int) {
+	f = append(make(fields, 0, len(s.fixed)+12), s.fixed...) // 12 are about what is added below
+	f, dropped = s.forward.appendTo(f, m.Headers)
+	if !f.has("Content-Type") {
+		f = append(f, field{"Content-Type", contentType(m)})
 	}
 	if authorization != "" {
-		e.add(h, "Authorization", authorization)
+		f.set("Authorization", authorization)
 	}
-	prefix := signedPrefix(m.ID, now)
-	e.add(h, HeaderID, m.ID)
-	e.add(h, HeaderTimestamp, string(prefix[len(m.ID)+1:len(prefix)-1]))
+	id := percentEncode(m.ID)
+	prefix := signedPrefix(id, now)
+	f = append(f, field{HeaderID, id}, field{HeaderTimestamp, string(prefix[len(id)+1 : len(prefix)-1])})
 	if len(sess.keys) > 0 {
-		e.add(h, HeaderSignature, sess.sign(prefix, m.Body))
+		f = append(f, field{HeaderSignature, sess.sign(prefix, m.Body)})
 	}
-	subject := percentEncode(m.Subject)
-	e.add(h, HeaderAttempt, strconv.Itoa(m.Attempt))
-	e.add(h, HeaderSubject, subject)
-	e.add(h, HeaderStream, percentEncode(m.Stream))
-	e.add(h, HeaderStreamSequence, strconv.FormatUint(m.Sequence, 10))
-	eventTime := m.EventTime.UTC().Format(time.RFC3339Nano)
-	e.add(h, HeaderEventTime, eventTime)
+	subject, eventTime := percentEncode(m.Subject), m.EventTime.UTC().Format(time.RFC3339Nano)
+	f = append(f,
+		field{HeaderAttempt, strconv.Itoa(m.Attempt)},
+		field{HeaderSubject, subject},
+		field{HeaderStream, percentEncode(m.Stream)},
+		field{HeaderStreamSequence, strconv.FormatUint(m.Sequence, 10)},
+		field{HeaderEventTime, eventTime})
 	if m.ReplayOf != "" {
-		e.add(h, HeaderReplayOf, m.ReplayOf)
+		f = append(f, field{HeaderReplayOf, percentEncode(m.ReplayOf)})
 	}
 	if s.route.Webhook.IdempotencyKey {
-		e.add(h, idempotencyKey, m.ID)
+		f.set(idempotencyKey, id)
 	}
 	if parent, state := traceContext(m.Headers); parent != "" {
-		e.add(h, "Traceparent", parent)
+		f.set("Traceparent", parent)
 		if state != "" {
-			e.add(h, "Tracestate", state)
+			f.set("Tracestate", state)
 		}
 	}
 	if s.route.Webhook.CloudEvents == routes.CloudEventsBinary {
-		addCloudEvent(h, m, subject, eventTime)
+		f.addCloudEvent(m, id, subject, eventTime)
 	}
-	return h, dropped
+	return f, dropped
 }
 
 // sign returns the value of webhook-signature: one signature a secret, newest first.
@@ -115,18 +132,6 @@ func (c *credentials) sign(prefix, body []byte) string {
 		b = k.appendSignature(b, prefix, body)
 	}
 	return string(b)
-}
-
-// entries lends the one-value lists of a header map from one piece of memory.
-type entries struct {
-	values [16]string
-	n      int
-}
-
-func (e *entries) add(h http.Header, name, value string) {
-	e.values[e.n] = value
-	h[name] = e.values[e.n : e.n+1 : e.n+1]
-	e.n++
 }
 
 // contentType is the message's own when it is usable, else what the body looks like.
@@ -146,7 +151,7 @@ func isJSON(body []byte) bool {
 	body = bytes.TrimSpace(body)
 	if len(body) < 2 || (body[0] != '{' && body[0] != '[') {
 		const longestScalar = 1 << 10
-		return len(body) > 0 && len(body) <= longestScalar && json.Valid(body)
+		return len(body) > 0 && len(body) <= longestScalar && strings.IndexByte(`"-0123456789tfn`, body[0]) >= 0 && json.Valid(body)
 	}
 	inside := bytes.TrimSpace(body[1 : len(body)-1])
 	last := body[len(body)-1]
@@ -236,26 +241,28 @@ func isTraceparent(v string) bool {
 // them; what it lacks is made of the delivery: the id is the delivery's, the source
 // its stream, the type and the subject its subject. One whose body is a whole
 // CloudEvent (application/cloudevents…) is left alone.
-func addCloudEvent(h http.Header, m *Message, subject, eventTime string) {
-	if strings.HasPrefix(h["Content-Type"][0], "application/cloudevents") {
+func (f *fields) addCloudEvent(m *Message, id, subject, eventTime string) {
+	if slices.ContainsFunc(*f, func(one field) bool {
+		return one.name == "Content-Type" && strings.HasPrefix(one.value, "application/cloudevents")
+	}) {
 		return
 	}
 	for name, values := range m.Headers {
 		if len(values) > 0 && len(name) > 3 && strings.EqualFold(name[:3], "ce-") &&
 			httpguts.ValidHeaderFieldName(name) && httpguts.ValidHeaderFieldValue(values[0]) {
-			h[headerKey(name)] = values[:1]
+			f.set(headerKey(name), values[0])
 		}
 	}
-	for _, attribute := range [][2]string{
+	for _, attribute := range []field{
 		{"Ce-Specversion", "1.0"},
-		{"Ce-Id", m.ID},
+		{"Ce-Id", id},
 		{"Ce-Source", "/streams/" + percentEncode(m.Stream)},
 		{"Ce-Type", subject},
 		{"Ce-Time", eventTime},
 		{"Ce-Subject", subject},
 	} {
-		if h[attribute[0]] == nil {
-			h[attribute[0]] = []string{attribute[1]}
+		if !f.has(attribute.name) {
+			*f = append(*f, attribute)
 		}
 	}
 }

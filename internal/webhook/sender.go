@@ -52,7 +52,7 @@ type Sender struct {
 	logger    *slog.Logger
 	lookupEnv func(string) (string, bool)
 	template  *http.Request // method, URL and host of every request
-	fixed     http.Header   // the same in every request
+	fixed     fields        // the same in every request
 	forward   forwardList
 	proxy     *url.URL // nil: direct
 	dialer    *net.Dialer
@@ -171,8 +171,7 @@ func (s *Sender) attempt(caller context.Context, sess *session, m *Message, star
 	}
 	header, dropped := s.header(m, sess, authorization, start)
 	var answer Answer
-	// Who follows the request by a httptrace gets the way that reports to it.
-	if s.plain != nil && httptrace.ContextClientTrace(caller) == nil {
+	if s.plain != nil {
 		answer = s.viaHTTP1(caller, header, m.Body, end)
 	} else {
 		answer = s.viaTransport(caller, sess.transport, header, m.Body, end)
@@ -182,7 +181,7 @@ func (s *Sender) attempt(caller context.Context, sess *session, m *Message, star
 	return answer
 }
 
-func (s *Sender) viaHTTP1(caller context.Context, header http.Header, body []byte, end time.Time) Answer {
+func (s *Sender) viaHTTP1(caller context.Context, header fields, body []byte, end time.Time) Answer {
 	w, phase, err := s.plain.post(caller, end, header, body)
 	if err != nil {
 		return Answer{Err: s.explain(caller, end, phase, err)}
@@ -190,7 +189,7 @@ func (s *Sender) viaHTTP1(caller context.Context, header http.Header, body []byt
 	return readAnswer(w.answer, func() { _ = w.conn.SetReadDeadline(time.Now().Add(bodyTime(end))) })
 }
 
-func (s *Sender) viaTransport(caller context.Context, t *http.Transport, header http.Header, body []byte, end time.Time) Answer {
+func (s *Sender) viaTransport(caller context.Context, t *http.Transport, header fields, body []byte, end time.Time) Answer {
 	ctx, cancel := context.WithCancel(caller)
 	defer cancel()
 	deadline := time.AfterFunc(time.Until(end), cancel)
@@ -209,11 +208,12 @@ func (s *Sender) viaTransport(caller context.Context, t *http.Transport, header 
 // before its first byte was written, or what an HTTP/2 receiver declares unprocessed.
 // A kept connection that the receiver closed before anything was written is the one
 // such case that net/http hands back.
-func (s *Sender) roundTrip(ctx context.Context, t *http.Transport, header http.Header, body []byte) (*http.Response, error) {
+func (s *Sender) roundTrip(ctx context.Context, t *http.Transport, header fields, body []byte) (*http.Response, error) {
 	const tries = 4
+	h := header.header()
 	for try := 1; ; try++ {
 		req := s.template.WithContext(ctx)
-		req.Header = header
+		req.Header = h
 		if len(body) > 0 {
 			req.ContentLength = int64(len(body))
 			// The very types that net/http knows to be in memory: with others it

@@ -53,6 +53,7 @@ const (
 	ClassTLS            Class = "tls"
 	ClassProxy          Class = "proxy"
 	ClassBlocked        Class = "blocked" // by the egress guard
+	ClassLocal          Class = "local"   // the machine has no descriptor, port or memory left for a connection
 	ClassHeaderTooLarge Class = "header_too_large"
 	ClassMalformed      Class = "malformed"
 	ClassUpgrade        Class = "upgrade"  // a final 1xx
@@ -76,7 +77,7 @@ func (e *Error) Unwrap() error { return e.Err }
 // receiver.
 func (e *Error) OurSide() bool {
 	switch e.Class {
-	case ClassBlocked, ClassAuth, ClassProxy, ClassCanceled:
+	case ClassBlocked, ClassLocal, ClassAuth, ClassProxy, ClassCanceled:
 		return true
 	default:
 		return false

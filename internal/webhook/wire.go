@@ -25,14 +25,16 @@ const (
 
 // wire is one connection of an http1, and the body of the answer that comes on it.
 type wire struct {
-	way   *http1
-	conn  net.Conn
-	raw   syscall.RawConn
-	in    *bufio.Reader // of source
-	src   source
-	out   bytes.Buffer // the request's headers, and a short body
-	born  time.Time
-	since time.Time // it lies idle
+	way    *http1
+	conn   net.Conn
+	raw    syscall.RawConn
+	look   func(fd uintptr) bool // of quiet, with what it found
+	looked error
+	in     *bufio.Reader // of source
+	src    source
+	out    bytes.Buffer // the request's headers, and a short body
+	born   time.Time
+	since  time.Time // it lies idle
 
 	// Of the present exchange.
 	stop    func() bool // ends heeding the caller's context
@@ -57,6 +59,9 @@ func newWire(way *http1, conn net.Conn, end time.Time) (*wire, error) {
 	return w, nil
 }
 
+// interrupt ends whatever waits on the connection.
+func (w *wire) interrupt() { _ = w.conn.SetDeadline(time.Unix(1, 0)) }
+
 // source reads from a connection no more than left.
 type source struct {
 	conn net.Conn
@@ -74,19 +79,24 @@ func (s *source) Read(p []byte) (int, error) {
 
 // exchange writes the request and reads the answer's headers. Whatever came of it, the
 // wire's finish has to follow.
-func (w *wire) exchange(ctx context.Context, header http.Header, body []byte) error {
+func (w *wire) exchange(ctx context.Context, header fields, body []byte) error {
 	w.sent, w.ended = false, false
-	w.stop = context.AfterFunc(ctx, func() { _ = w.conn.SetDeadline(time.Unix(1, 0)) })
+	w.stop = context.AfterFunc(ctx, w.interrupt)
 	if err := w.write(header, body); err != nil {
 		return err
 	}
 	return w.read()
 }
 
-func (w *wire) write(header http.Header, body []byte) error {
+func (w *wire) write(header fields, body []byte) error {
 	w.out.Reset()
 	w.out.Write(w.way.head)
-	_ = header.Write(&w.out)
+	for _, f := range header {
+		w.out.WriteString(f.name)
+		w.out.WriteString(": ")
+		w.out.WriteString(f.value)
+		w.out.WriteString("\r\n")
+	}
 	w.out.WriteString("Content-Length: ")
 	w.out.Write(strconv.AppendInt(w.out.AvailableBuffer(), int64(len(body)), 10))
 	w.out.WriteString("\r\n\r\n")

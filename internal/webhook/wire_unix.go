@@ -13,11 +13,12 @@ const http1Works = true
 // quiet says that nothing has come on an idle connection: neither its end nor bytes
 // that nobody asked for.
 func (w *wire) quiet() bool {
-	var readErr error
-	err := w.raw.Read(func(fd uintptr) bool {
-		var b [1]byte
-		_, readErr = syscall.Read(int(fd), b[:])
-		return true
-	})
-	return err == nil && errors.Is(readErr, syscall.EAGAIN)
+	if w.look == nil { // made once a connection: it would be made anew for each message
+		w.look = func(fd uintptr) bool {
+			var b [1]byte
+			_, w.looked = syscall.Read(int(fd), b[:])
+			return true
+		}
+	}
+	return w.raw.Read(w.look) == nil && errors.Is(w.looked, syscall.EAGAIN)
 }
