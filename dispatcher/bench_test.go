@@ -227,7 +227,7 @@ func benchStream(b *testing.B, natsURL string) jetstream.JetStream {
 	}
 	payload := bytes.Repeat([]byte("x"), benchBytes)
 	for range benchMessages {
-		if _, err := js.PublishAsync("bench.one", payload); err != nil {
+		if _, err := js.PublishAsync("bench.one", payload, jetstream.WithStallWait(time.Minute)); err != nil {
 			b.Fatal(err)
 		}
 	}
