@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"relay/dlqstore"
 	"relay/internal/failpoint"
@@ -148,6 +149,10 @@ func heldBack(a webhook.Answer) bool { return a.Err != nil && a.Err.OurSide() &&
 // receiver.
 func cutOff(a webhook.Answer) bool { return a.Err != nil && a.Err.Class == webhook.ClassCanceled }
 
+// eventRetries is how often an attempt's event is published again, 250 ms apart, while
+// nobody answers for its stream: an election is over by then.
+const eventRetries = 40
+
 // record publishes the attempt's event: of every failed attempt, and of the attempt
 // that ends a replay, which is how the table learns of it.
 func (r *route) record(ctx context.Context, d *delivery, out Outcome) error {
@@ -173,7 +178,7 @@ func (r *route) record(ctx context.Context, d *delivery, out Outcome) error {
 		}
 		return nil
 	}
-	if _, err := r.shared.js.PublishMsgAsync(event); err != nil {
+	if _, err := r.shared.js.PublishMsgAsync(event, jetstream.WithRetryAttempts(eventRetries)); err != nil {
 		r.log.Warn("attempt not recorded", "route", r.cfg.Name, "err", err)
 	}
 	return nil
