@@ -47,11 +47,25 @@ func (p *Projector) session(ctx context.Context, stream string, done func()) err
 		}
 	}
 	cancel()
-	pulling.Wait()
-	for len(came) > 0 {
-		_ = (<-came).Nak() // for the next session, or another process
+	ended := make(chan struct{})
+	go func() {
+		pulling.Wait()
+		close(ended)
+	}()
+	// What still comes is for the next session, or another process. The puller ends
+	// only when somebody takes it from its hands.
+	for {
+		select {
+		case m := <-came:
+			_ = m.Nak()
+			continue
+		case <-ended:
+		}
+		for len(came) > 0 {
+			_ = (<-came).Nak()
+		}
+		return err
 	}
-	return err
 }
 
 // collectBatch waits for a message and takes what comes soon after it. An error of the
