@@ -45,9 +45,9 @@ func (f fields) has(name string) bool {
 	return slices.ContainsFunc(f, func(one field) bool { return one.name == name })
 }
 
-// set adds a header in the place of those of its name.
-func (f *fields) set(name, value string) {
-	*f = append(slices.DeleteFunc(*f, func(one field) bool { return one.name == name }), field{name, value})
+// with adds a header in the place of those of its name. f is used up by it.
+func (f fields) with(name, value string) fields {
+	return append(slices.DeleteFunc(f, func(one field) bool { return one.name == name }), field{name, value})
 }
 
 // header is what net/http sends the fields from.
@@ -75,7 +75,7 @@ func fixedHeaders(r routes.Route, version string) (fields, error) {
 		case !httpguts.ValidHeaderFieldValue(value):
 			return nil, fmt.Errorf("webhook.headers: the value of %s holds a character that HTTP cannot carry", name)
 		}
-		f.set(headerKey(name), value)
+		f = f.with(headerKey(name), value)
 	}
 	return f, nil
 }
@@ -89,7 +89,7 @@ func (s *Sender) header(m *Message, sess *session, authorization string, now tim
 		f = append(f, field{"Content-Type", contentType(m)})
 	}
 	if authorization != "" {
-		f.set("Authorization", authorization)
+		f = f.with("Authorization", authorization)
 	}
 	id := percentEncode(m.ID)
 	prefix := signedPrefix(id, now)
@@ -108,16 +108,16 @@ func (s *Sender) header(m *Message, sess *session, authorization string, now tim
 		f = append(f, field{HeaderReplayOf, percentEncode(m.ReplayOf)})
 	}
 	if s.route.Webhook.IdempotencyKey {
-		f.set(idempotencyKey, id)
+		f = f.with(idempotencyKey, id)
 	}
 	if parent, state := traceContext(m.Headers); parent != "" {
-		f.set("Traceparent", parent)
+		f = f.with("Traceparent", parent)
 		if state != "" {
-			f.set("Tracestate", state)
+			f = f.with("Tracestate", state)
 		}
 	}
 	if s.route.Webhook.CloudEvents == routes.CloudEventsBinary {
-		f.addCloudEvent(m, id, subject, eventTime)
+		f = f.withCloudEvent(m, id, subject, eventTime)
 	}
 	return f, dropped
 }
@@ -236,21 +236,21 @@ func isTraceparent(v string) bool {
 		strings.Trim(trace, "0") != "" && strings.Trim(parent, "0") != ""
 }
 
-// addCloudEvent makes the request a CloudEvent 1.0 in binary mode: the body is the
+// withCloudEvent makes the request a CloudEvent 1.0 in binary mode: the body is the
 // event's data, and its attributes are headers. A message that brings ce-* headers keeps
 // them; what it lacks is made of the delivery: the id is the delivery's, the source
 // its stream, the type and the subject its subject. One whose body is a whole
 // CloudEvent (application/cloudevents…) is left alone.
-func (f *fields) addCloudEvent(m *Message, id, subject, eventTime string) {
-	if slices.ContainsFunc(*f, func(one field) bool {
+func (f fields) withCloudEvent(m *Message, id, subject, eventTime string) fields {
+	if slices.ContainsFunc(f, func(one field) bool {
 		return one.name == "Content-Type" && strings.HasPrefix(one.value, "application/cloudevents")
 	}) {
-		return
+		return f
 	}
 	for name, values := range m.Headers {
 		if len(values) > 0 && len(name) > 3 && strings.EqualFold(name[:3], "ce-") &&
 			httpguts.ValidHeaderFieldName(name) && httpguts.ValidHeaderFieldValue(values[0]) {
-			f.set(headerKey(name), values[0])
+			f = f.with(headerKey(name), values[0])
 		}
 	}
 	for _, attribute := range []field{
@@ -262,7 +262,8 @@ func (f *fields) addCloudEvent(m *Message, id, subject, eventTime string) {
 		{"Ce-Subject", subject},
 	} {
 		if !f.has(attribute.name) {
-			*f = append(*f, attribute)
+			f = append(f, attribute)
 		}
 	}
+	return f
 }
