@@ -55,6 +55,7 @@ func TestReceivers(t *testing.T) {
 	for name, r := range receivers {
 		t.Run(name, func(t *testing.T) { r.check(t, secret) })
 	}
+	t.Run("signatures", func(t *testing.T) { checkSignatures(t, node) })
 }
 
 // deliver publishes the messages and lets relay bring them to every receiver.
