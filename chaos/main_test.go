@@ -40,6 +40,9 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// unhurried is a timeout that only a hanging receiver runs into.
+const unhurried = 20 * time.Second
+
 // scenario is one fault, or one kind of them.
 type scenario struct {
 	name string
@@ -50,12 +53,14 @@ type scenario struct {
 	fit ledger.Fit
 	run func(h *house)
 
-	short       bool // part of the short form
-	ownPostgres bool // the run stops its Postgres
-	cluster     bool // NATS is three servers
-	routes      int  // 0: the usual two
-	settings    string
+	short       bool                    // part of the short form
+	ownPostgres bool                    // the run stops its Postgres
+	cluster     bool                    // NATS is three servers
+	routes      int                     // 0: the usual two
 	nats        func(h *house, n *node) // changes the one server
+	// timeout is an attempt's; 0: 1.5 s. It is long where no duplicate may be, and
+	// nothing but a slow machine could make one.
+	timeout time.Duration
 }
 
 func scenarios() []scenario {

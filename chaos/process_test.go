@@ -93,6 +93,12 @@ func tail(path string) string {
 	return string(text[max(0, len(text)-most):])
 }
 
+// said says whether the text stands in what the process printed.
+func (c *child) said(text string) bool {
+	all, err := os.ReadFile(c.log)
+	return err == nil && strings.Contains(string(all), text)
+}
+
 func (c *child) signal(s syscall.Signal) {
 	c.t.Helper()
 	if err := c.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {

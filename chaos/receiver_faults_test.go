@@ -29,12 +29,12 @@ func receiverFaults() []scenario {
 			holds: "no one-second bucket above three times the mean; the breaker lets only probes through before",
 		},
 		{
-			name: "receiver-in-step", run: inStep,
+			name: "receiver-in-step", timeout: unhurried, run: inStep,
 			fault: "everything in hand fails at once: 503 to all for one second of three, for 20 s",
 			holds: "no duplicate; attempts exact",
 		},
 		{
-			name: "receiver-slow-route", routes: 20, run: slowRoute,
+			name: "receiver-slow-route", routes: 20, timeout: unhurried, run: slowRoute,
 			fault: "one route of 20 has a receiver that takes 1.2 s for an answer",
 			holds: "the 19 others are done first; no duplicate; attempts exact",
 		},

@@ -127,6 +127,9 @@ func (h *house) dice(k ledger.Key) uint32 {
 	return sum.Sum32()
 }
 
+// deadly is how many of 100 deliveries no receiver takes on an ordinary day.
+const deadly = 14
+
 // mixed is how receivers answer on an ordinary day: most messages are taken, some
 // after failures, and some never.
 func (h *house) mixed(q ledger.Request, nth int) reply {
@@ -141,7 +144,7 @@ func (h *house) mixed(q ledger.Request, nth int) reply {
 	switch n := d % 100; {
 	case n < 8:
 		a.status = http.StatusUnprocessableEntity // dead at once
-	case n < 14:
+	case n < deadly:
 		a.status = http.StatusNotFound // dead when its attempts are used up
 	case n < 24 && nth <= 2:
 		a.status = http.StatusConflict

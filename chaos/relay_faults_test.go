@@ -15,13 +15,13 @@ import (
 func relayFaults() []scenario {
 	return []scenario{
 		{
-			name: "baseline", run: undisturbed,
+			name: "baseline", timeout: unhurried, run: undisturbed,
 			fault: "none: the day that the others are compared with",
 			holds: "no duplicate; attempts exact; replays come to their end; goroutines, descriptors and memory come back",
 		},
 		{
-			name: "relay-kill", short: true, fit: ledger.Crashed, run: func(h *house) { killed(h, 6) },
-			fault: "SIGKILL at random moments of start and work, 6 times",
+			name: "relay-kill", short: true, fit: ledger.Crashed, run: func(h *house) { killed(h, 4) },
+			fault: "SIGKILL at random moments of start and work, 4 times",
 			holds: "duplicates: no more than were in hand at a kill",
 		},
 		{
@@ -35,7 +35,7 @@ func relayFaults() []scenario {
 			holds: "the process goes on by itself",
 		},
 		{
-			name: "relay-stop", run: stopped,
+			name: "relay-stop", timeout: unhurried, run: stopped,
 			fault: "SIGTERM, three times, while receivers take a second for an answer",
 			holds: "exit 0; no duplicate; attempts exact",
 		},
@@ -50,12 +50,12 @@ func relayFaults() []scenario {
 			holds: "the process goes on by itself when it may open more",
 		},
 		{
-			name: "relay-memory", run: littleMemory,
+			name: "relay-memory", timeout: unhurried, run: littleMemory,
 			fault: "GOMEMLIMIT=64MiB, --max-in-flight-bytes 8 MiB, 300 bodies of 512 KiB, slow receivers",
 			holds: "resident memory stays below 192 MiB; no duplicate; attempts exact",
 		},
 		{
-			name: "relay-reload", run: badReload,
+			name: "relay-reload", timeout: unhurried, run: badReload,
 			fault: "a broken routes file is put in force under load, twice, then one with another concurrency",
 			holds: "the broken one is refused and changes nothing; no duplicate; attempts exact",
 		},
@@ -218,7 +218,7 @@ func badReload(h *house) {
 	r := h.start(relayOptions{})
 	good := h.routesYAML()
 	h.publish(1500, 150)
-	for _, broken := range []string{"routes: [", strings.Replace(good, "timeout: 1500ms", "timeout: soon", 1)} {
+	for _, broken := range []string{"routes: [", strings.Replace(good, "timeout: "+h.timeout.String(), "timeout: soon", 1)} {
 		h.pause(time.Second, 2*time.Second)
 		h.writeRoutes(broken)
 		if status, body, err := r.do(http.MethodPost, "/api/v1/reload", ""); err != nil || status < 400 {

@@ -3,7 +3,6 @@ package chaos_test
 import (
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"relay/chaos/ledger"
@@ -49,7 +48,7 @@ func window(h *house, point string) {
 		died := within(30*time.Second, r.ended)
 		if !died {
 			h.t.Errorf("the fail point %s was not reached", point)
-		} else if !strings.Contains(tail(r.log), "failpoint "+point) {
+		} else if !r.said("failpoint " + point) {
 			h.t.Errorf("%s ended, and not by the fail point:\n%s", r.name, tail(r.log))
 		}
 		r.kill()
