@@ -37,6 +37,8 @@ type Options struct {
 	// Republish sends dead letters to their original subject. Nil: a replay with
 	// "to": "subject" is refused.
 	Republish Republisher
+	// Rebuild brings back what the table of dead letters has lost. Nil: it is refused.
+	Rebuild Rebuilder
 	// Config tells about the routes file in force. Nil: the pages do not speak of it.
 	Config func() ConfigStatus
 	// Reload reads the routes file again and applies it; its error is for whoever
@@ -230,6 +232,8 @@ func (s *Server) routeOperator(r chi.Router) {
 	r.Post("/api/v1/dead-letters/{id}/replay", s.api(s.replayDeadLetter))
 	r.Post("/api/v1/dead-letters/{id}/discard", s.api(s.discardDeadLetter))
 	r.Post("/api/v1/dead-letters/{id}/restore", s.api(s.restoreDeadLetter))
+	r.Post("/api/v1/dead-letters/import", s.api(s.importDeadLetters))
+	r.Post("/api/v1/dead-letters/rebuild", s.api(s.rebuildDeadLetters))
 	r.Post("/api/v1/dead-letters/discard", s.api(s.changeDeadLetters(dlqstore.Discarded)))
 	r.Post("/api/v1/dead-letters/restore", s.api(s.changeDeadLetters(dlqstore.Dead)))
 	r.Post("/api/v1/replays", s.api(s.startReplays))

@@ -19,7 +19,7 @@ func dlqCommand() *cobra.Command {
 	o := &dlqOptions{}
 	cmd := &cobra.Command{
 		Use:   "dlq",
-		Short: "Look at dead letters, replay, discard, restore and export them",
+		Short: "Look at dead letters, replay, discard, restore, export and import them",
 		Long: "Work with the dead letters of a running relay, over its admin API.\n\n" +
 			"Without ids, list, replay, discard, restore and export take the filters of the API; what would change something\n" +
 			"asks first, with the count, unless --yes is given. A relay that asks who you are takes the bearer token in\n" +
@@ -39,7 +39,7 @@ func dlqCommand() *cobra.Command {
 		return err
 	}
 	cmd.AddCommand(o.listCommand(), o.showCommand(), o.groupsCommand(), o.exportCommand(), o.replayCommand(), o.jobCommand(),
-		o.discardCommand(), o.restoreCommand())
+		o.discardCommand(), o.restoreCommand(), o.importCommand(), o.rebuildCommand())
 	return cmd
 }
 

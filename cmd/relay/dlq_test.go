@@ -57,6 +57,10 @@ func TestDLQ(t *testing.T) {
 		t.Errorf("an empty list as JSON: %q", got)
 	}
 	dlq(t, admin, 0, []string{"12", "billing", "the receiver answered 422"}, "groups", "--state", "dead")
+	testkit.Eventually(t, func() bool { // attempts come by another stream
+		_, body := get(t, admin+"/api/v1/dead-letters/"+some[0].ID)
+		return strings.Contains(string(body), `"number":1`)
+	}, "the attempt")
 	dlq(t, admin, 0, []string{some[0].ID, "orders.created", "attempt 1", "\n" + string(some[0].Payload) + "\n"}, "show", some[0].ID)
 	dlq(t, admin, 1, []string{"no such dead letter"}, "show", "msg_none")
 
@@ -81,6 +85,23 @@ func TestDLQ(t *testing.T) {
 	if lines := strings.Count(string(data), "\n"); err != nil || lines != 11 {
 		t.Errorf("export: %d lines, want 11: %v", lines, err)
 	}
+	dlq(t, admin, 2, []string{"import 11 dead letters? [y/N]"}, "import", file)
+	dlq(t, admin, 0, []string{"imported 0 dead letters, 11 were there already"}, "import", file, "--yes")
+	dlq(t, admin, 2, []string{"--yes"}, "import", "-")
+	dlq(t, admin, 2, []string{"no such file"}, "import", file+"x")
+	other := newHouse(t).run(writeRoutes(t, ordersRoute, receiver.URL)).admin()
+	testkit.Eventually(t, func() bool { status, _ := get(t, other+"/readyz"); return status == http.StatusOK }, "the schema")
+	dlq(t, other, 0, []string{"would import 11 dead letters"}, "import", file, "--dry-run")
+	if code, stdout, stderr := command(t, string(data)+"{}\n", "dlq", "import", "-", "--yes", "--admin", other); code != 2 || !strings.Contains(stderr, "dead letter 12: id") {
+		t.Errorf("import of what is none: exit code %d\n%s%s", code, stdout, stderr)
+	}
+	if code, stdout, stderr := command(t, string(data), "dlq", "import", "-", "--yes", "--admin", other); code != 0 || !strings.Contains(stdout, "imported 11 dead letters, 0") {
+		t.Errorf("import: exit code %d\n%s%s", code, stdout, stderr)
+	}
+	dlq(t, other, 0, []string{"done: 1 of 1 done, 1 delivered"}, "replay", "--all", "--limit", "1", "--yes")
+	dlq(t, other, 0, []string{"nothing to bring back"}, "rebuild")
+	dlq(t, admin, 0, []string{"would bring back 0 dead letters"}, "rebuild", "--dry-run")
+
 	dlq(t, "127.0.0.1:1", 2, []string{"127.0.0.1:1", "--admin"}, "list")
 	dlq(t, "ftp://x", 2, []string{"--admin"}, "list")
 }

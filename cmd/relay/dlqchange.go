@@ -15,19 +15,27 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// changeFlags are those of the commands that change dead letters.
+// confirmFlags are those of every command that changes something.
+type confirmFlags struct{ dryRun, yes bool }
+
+func (f *confirmFlags) add(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "say how many there are and change nothing")
+	cmd.Flags().BoolVarP(&f.yes, "yes", "y", false, "do not ask")
+}
+
+// changeFlags are those of the commands that change chosen dead letters.
 type changeFlags struct {
-	filter           *filterFlags
-	all, dryRun, yes bool
-	limit            int
+	confirmFlags
+	filter *filterFlags
+	all    bool
+	limit  int
 }
 
 func addChangeFlags(cmd *cobra.Command) *changeFlags {
 	f := &changeFlags{filter: addFilterFlags(cmd, false)}
 	cmd.Flags().BoolVar(&f.all, "all", false, "all of them, where neither ids nor filters are given")
 	cmd.Flags().IntVar(&f.limit, "limit", 0, "how many at most; 0: all")
-	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "say how many there are and change nothing")
-	cmd.Flags().BoolVarP(&f.yes, "yes", "y", false, "do not ask")
+	f.add(cmd)
 	return f
 }
 
@@ -45,7 +53,7 @@ func (f *changeFlags) check(ids []string) error {
 }
 
 // confirmed says how many there are and asks, unless it need not.
-func (f *changeFlags) confirmed(cmd *cobra.Command, what string, n int) (bool, error) {
+func (f *confirmFlags) confirmed(cmd *cobra.Command, what string, n int) (bool, error) {
 	switch {
 	case f.dryRun:
 		_, err := fmt.Fprintf(cmd.OutOrStdout(), "would %s %s\n", what, letters(n))

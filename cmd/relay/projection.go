@@ -42,6 +42,13 @@ func (p *projection) Follow(streams []string) {
 	}
 }
 
+// Streams are the dead-letter streams that are projected.
+func (p *projection) Streams() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.streams)
+}
+
 // Run projects until ctx ends.
 func (p *projection) Run(ctx context.Context) error {
 	for ctx.Err() == nil {

@@ -131,7 +131,8 @@ func serve(ctx context.Context, s settings) error {
 	waiting := &backlog{js: js, status: disp.Status, log: s.log}
 	adminServer, err := admin.New(admin.Options{
 		Store: store, Routes: routeView{disp, waiting}, Fleet: others, BasePath: s.basePath, NATS: natsHealth(conn), Replays: replayer, Republish: disp,
-		Config: reloads.Status, Reload: reloads.Reload, Gatherer: reg,
+		Rebuild: dlqstore.NewRebuilder(dlqstore.RebuilderOptions{JetStream: js, Store: store, Streams: projector.Streams}),
+		Config:  reloads.Status, Reload: reloads.Reload, Gatherer: reg,
 		Auth: s.auth, AllowRemote: s.allowRemote, Version: relayVersion(), Logger: s.log,
 	})
 	if err != nil {

@@ -1,0 +1,116 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"relay/dlqstore"
+)
+
+// Rebuilder brings back from the dead-letter streams what the table has lost.
+type Rebuilder interface {
+	// Step reads some messages from the place on. It returns the place of the next step.
+	Step(ctx context.Context, at dlqstore.RebuildStep, dryRun bool, by dlqstore.Actor) (dlqstore.RebuildStep, error)
+}
+
+// importDeadLetters takes what an export wrote: one JSON object a line.
+func (s *Server) importDeadLetters(w http.ResponseWriter, r *http.Request) error {
+	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxReplayBytes))
+	var list []dlqstore.DeadLetter
+	for n := 1; ; n++ {
+		var d deadLetterJSON
+		err := dec.Decode(&d)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err == nil {
+			err = d.check()
+		} else {
+			err = bodyProblem(err, maxReplayBytes)
+		}
+		if p, ok := errors.AsType[*problem](err); ok {
+			p.message = fmt.Sprintf("dead letter %d: %s", n, p.message)
+			return p
+		}
+		list = append(list, d.deadLetter())
+	}
+	n, err := s.opts.Store.Import(r.Context(), list, actor(r))
+	if unfit, ok := errors.AsType[*dlqstore.UnfitError](err); ok {
+		return invalid("invalid_body", "nothing was imported: %v", unfit)
+	}
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, map[string]int{"imported": n, "known": len(list) - n})
+	return nil
+}
+
+// check refuses what is no dead letter of an export.
+func (d deadLetterJSON) check() error {
+	switch {
+	case !idPattern.MatchString(d.ID):
+		return invalid("invalid_body", "id: that of a dead letter wanted, got %q", visible(d.ID))
+	case d.ReplayOf != "" && !idPattern.MatchString(d.ReplayOf):
+		return invalid("invalid_body", "replay_of: the id of a dead letter wanted, got %q", visible(d.ReplayOf))
+	case d.Route == "" || d.OriginalSubject == "" || d.Stream == "":
+		return invalid("invalid_body", "route, original_subject and stream are wanted")
+	case d.Payload == nil || d.Headers == nil:
+		return invalid("invalid_body", "payload_base64 and headers are wanted, if empty")
+	case d.PublishedAt.IsZero() || d.FailedAt.IsZero():
+		return invalid("invalid_body", "published_at and failed_at are wanted")
+	}
+	if d.Reason == "" {
+		return invalid("invalid_body", "reason is wanted")
+	}
+	_, err := oneOf("reason", d.Reason, reasons())
+	return err
+}
+
+// deadLetter is the inverse of toJSON.
+func (d deadLetterJSON) deadLetter() dlqstore.DeadLetter {
+	response := d.ResponseBase64
+	if response == nil {
+		response = []byte(d.Response)
+	}
+	return dlqstore.DeadLetter{
+		ID: d.ID, Route: d.Route, Reason: d.Reason, OriginalSubject: d.OriginalSubject, Payload: d.Payload, Headers: d.Headers,
+		Error: d.Error, Status: d.Status, Response: response, RetryCount: d.RetryCount, ConsumerName: d.ConsumerName,
+		Stream: d.Stream, StreamSequence: d.StreamSequence, PublishedAt: d.PublishedAt, FailedAt: d.FailedAt, ReplayOf: d.ReplayOf,
+	}
+}
+
+// rebuildJSON is a place in the dead-letter streams. A request of the place that the
+// answer before told goes on from there.
+type rebuildJSON struct {
+	Stream string `json:"stream"`
+	Next   uint64 `json:"next"` // sequence
+	Last   uint64 `json:"last"`
+	Read   int    `json:"read"`
+	Added  int    `json:"added"`
+	Done   bool   `json:"done"`
+}
+
+// rebuildDeadLetters takes one step, so that whoever asks may stop at any time.
+func (s *Server) rebuildDeadLetters(w http.ResponseWriter, r *http.Request) error {
+	if s.opts.Rebuild == nil {
+		return &problem{http.StatusNotImplemented, "not_supported", "this relay does not rebuild its table", nil}
+	}
+	var req struct {
+		Stream string `json:"stream"` // empty: from the beginning
+		Next   uint64 `json:"next"`
+		DryRun bool   `json:"dry_run"`
+	}
+	if err := readJSON(w, r, maxBodyBytes, &req); err != nil {
+		return err
+	}
+	step, err := s.opts.Rebuild.Step(r.Context(), dlqstore.RebuildStep{Stream: req.Stream, Next: req.Next}, req.DryRun, actor(r))
+	if err != nil {
+		return &problem{http.StatusServiceUnavailable, "rebuild_failed", "the rebuild stopped; it can go on from the same place: " + err.Error(), err}
+	}
+	writeJSON(w, http.StatusOK, rebuildJSON(step))
+	return nil
+}
