@@ -26,7 +26,7 @@ func testSuite(t *testing.T) *suite {
 	t.Helper()
 	size := shortSizes()
 	size.smallBytes, size.window, size.latency = 1<<20, 200*time.Millisecond, 200*time.Millisecond
-	s, err := newSuite(size, &bytes.Buffer{}, &bytes.Buffer{})
+	s, err := newSuite(size, "", &bytes.Buffer{}, &bytes.Buffer{})
 	if err != nil {
 		t.Fatal(err)
 	}

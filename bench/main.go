@@ -115,6 +115,8 @@ func conduct(ctx context.Context, args []string, out, log io.Writer) error {
 	short := flags.Bool("short", false, "a small run that shows that all of it works; its figures mean little")
 	rounds := flags.Int("rounds", 0, "rounds of throughput and latency; 0: five, with -short one")
 	only := flags.String("only", "", "sections to run, separated by commas: "+strings.Join(names, ", ")+"; empty: all")
+	dir := flags.String("dir", memoryDir(), "a folder for NATS's files, which go with the run; in memory, what is measured is not the disk")
+	keep := flags.String("profiles", "", "a folder to keep the profiles in, which must not hold any; empty: only their top lines are printed")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -134,10 +136,21 @@ func conduct(ctx context.Context, args []string, out, log io.Writer) error {
 			}
 		}
 	}
-	s, err := newSuite(size, out, log)
+	s, err := newSuite(size, *dir, out, log)
 	if err != nil {
 		return err
 	}
+	s.keep = *keep
 	err = s.run(ctx, chosen)
 	return errors.Join(err, s.close())
+}
+
+// memoryDir is the machine's file system in memory; empty, which is the folder for
+// temporary files: it has none.
+func memoryDir() string {
+	const shm = "/dev/shm"
+	if _, err := os.Stat(shm); err != nil {
+		return ""
+	}
+	return shm
 }

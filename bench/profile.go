@@ -55,12 +55,18 @@ func profile(ctx context.Context, s *suite) error {
 	}
 	s.report.title("Profiles")
 	for _, name := range []string{relayItself, bareHTTP} {
-		dir, err := os.MkdirTemp("", "relay-bench-profile-")
-		if err != nil {
+		folder := strings.ReplaceAll(name, "/", "-")
+		dir := filepath.Join(s.dir, "profile", folder)
+		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err
 		}
 		if _, err := long.measure(ctx, c, job{Contestant: name, Profile: dir}); err != nil {
 			return err
+		}
+		if s.keep != "" {
+			if err := os.CopyFS(filepath.Join(s.keep, folder), os.DirFS(dir)); err != nil {
+				return err
+			}
 		}
 		for _, kind := range profiles() {
 			top, err := topOf(ctx, filepath.Join(dir, kind))
@@ -68,9 +74,6 @@ func profile(ctx context.Context, s *suite) error {
 				return err
 			}
 			s.report.paragraph("%s, %s, %s:\n\n```\n%s```", name, c, kind, top)
-		}
-		if err := os.RemoveAll(dir); err != nil {
-			return err
 		}
 	}
 	return nil

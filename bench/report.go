@@ -45,8 +45,8 @@ func (r *report) goals() {
 	r.table(table{head: []string{"goal", "measured", ""}, rows: r.reached})
 }
 
-// machine names what the figures hold for.
-func (r *report) machine() {
+// machine names what the figures hold for. dir is where NATS keeps its files.
+func (r *report) machine(dir string) {
 	r.title("The machine")
 	deps := map[string]string{}
 	if info, ok := debug.ReadBuildInfo(); ok {
@@ -58,6 +58,7 @@ func (r *report) machine() {
 	t.row("CPU", fmt.Sprintf("%d × %s", runtime.NumCPU(), field("/proc/cpuinfo", "model name")))
 	t.row("memory", field("/proc/meminfo", "MemTotal"))
 	t.row("system", fmt.Sprintf("Linux %s, %s", firstWord("/proc/sys/kernel/osrelease"), runtime.Version()))
+	t.row("NATS's files", "in "+dir)
 	for _, path := range []string{
 		"github.com/nats-io/nats-server/v2", "github.com/nats-io/nats.go", "github.com/valyala/fasthttp",
 		"github.com/ThreeDotsLabs/watermill", "github.com/ThreeDotsLabs/watermill-nats/v2", "github.com/ThreeDotsLabs/watermill-http/v2",
@@ -140,16 +141,19 @@ func field(path, key string) string {
 	return "unknown"
 }
 
-func firstWord(path string) string {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return "unknown"
-	}
-	return string(bytes.TrimSpace(b))
-}
+// firstWord of a file of /proc; "unknown" when there is none.
+func firstWord(path string) string { return words(path)[0] }
 
 // loadAverage of one, five and fifteen minutes: whether others were at work.
 func loadAverage() string {
-	words := strings.Fields(firstWord("/proc/loadavg"))
-	return strings.Join(words[:min(3, len(words))], " ")
+	all := words("/proc/loadavg")
+	return strings.Join(all[:min(3, len(all))], " ")
+}
+
+func words(path string) []string {
+	b, err := os.ReadFile(path)
+	if all := strings.Fields(string(b)); err == nil && len(all) > 0 {
+		return all
+	}
+	return []string{"unknown"}
 }

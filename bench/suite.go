@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -30,24 +31,26 @@ type suite struct {
 	size           sizes
 	report         *report
 	log            io.Writer
-	dir            string // of the NATS server
+	dir            string // of the NATS server and other files of the run
+	keep           string // a folder for the profiles; empty: they go with the run
 	nats, receiver *process
 	natsURL, hook  string
 	conn           *nats.Conn
 	js             jetstream.JetStream
 }
 
-func newSuite(size sizes, out, log io.Writer) (*suite, error) {
+// newSuite starts the server and the receiver. The folder of its files is made in dir.
+func newSuite(size sizes, dir string, out, log io.Writer) (*suite, error) {
 	s := &suite{size: size, report: &report{out: out}, log: log}
-	if err := s.open(); err != nil {
+	if err := s.open(dir); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
 }
 
-func (s *suite) open() (err error) {
-	if s.dir, err = os.MkdirTemp("", "relay-bench-"); err != nil {
-		return err
+func (s *suite) open(dir string) (err error) {
+	if s.dir, err = os.MkdirTemp(dir, "relay-bench-"); err != nil {
+		return fmt.Errorf("make a folder for NATS's files: %w; give another with -dir", err)
 	}
 	if s.nats, s.natsURL, err = start("nats", s.dir); err != nil {
 		return err
@@ -90,7 +93,7 @@ func natsRole(dir string) error {
 
 func (s *suite) run(ctx context.Context, chosen []string) error {
 	began := time.Now()
-	s.report.machine()
+	s.report.machine(filepath.Dir(s.dir))
 	for _, section := range sections() {
 		for _, name := range chosen {
 			if section.name != name {
