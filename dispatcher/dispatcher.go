@@ -96,6 +96,7 @@ type shared struct {
 	metrics  *metrics
 	budget   *pull.Budget
 	ledger   *ledger
+	looks    chan struct{} // holds mostLooks
 	// maxInFlightBytes is Options.MaxInFlightBytes.
 	maxInFlightBytes int64
 	// allowRecreate is Options.AllowRecreate.
@@ -137,7 +138,7 @@ func New(o Options) (*Dispatcher, error) {
 	s := &shared{
 		conn: o.Conn, overflow: o.Overflow, instance: o.Instance, log: o.Logger, metrics: m, budget: budget,
 		webhook:       webhook.Options{Version: o.Version, LookupEnv: o.LookupEnv, Logger: o.Logger, Forbidden: o.Forbidden},
-		allowRecreate: o.AllowRecreate, maxInFlightBytes: o.MaxInFlightBytes,
+		allowRecreate: o.AllowRecreate, maxInFlightBytes: o.MaxInFlightBytes, looks: make(chan struct{}, mostLooks),
 	}
 	s.current.Store(o.Config)
 	s.js, err = jetstream.New(o.Conn, jetstream.WithPublishAsyncErrHandler(

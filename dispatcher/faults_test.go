@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -407,5 +408,106 @@ routes:
 	h.awaitSettled("ORDERS", "relay-billing")
 	if most > limit {
 		t.Errorf("%d attempts at once, want at most %d", most, limit)
+	}
+}
+
+// Messages that the receiver refuses for now wait for their retries and hold up neither
+// a healthy one of their route nor another route: what they wait in is not the route's
+// concurrency, and they do not speak against the receiver.
+func TestFailingMessagesHoldUpNobody(t *testing.T) {
+	const failing = 400
+	h := newHouse(t)
+	r := testkit.NewReceiver(t, func(w http.ResponseWriter, q testkit.Request) {
+		if string(q.Body) == "bad" {
+			w.WriteHeader(http.StatusConflict)
+		}
+	})
+	d := h.start(config(t, `
+version: 1
+streams: [{ name: ORDERS, subjects: [orders.>] }]
+routes:
+  - { name: one, stream: ORDERS, filter_subjects: [orders.one], concurrency: 2, webhook: { url: "%[1]s" }, retry: { backoff: { initial: 1h, max: 2h } } }
+  - { name: two, stream: ORDERS, filter_subjects: [orders.two], concurrency: 2, webhook: { url: "%[1]s" } }
+`, r.URL))
+	for range failing {
+		h.publish("orders.one", "bad")
+	}
+	h.publish("orders.one", "good")
+	h.publish("orders.two", "other")
+	testkit.Eventually(t, func() bool {
+		seen := delivered(r)
+		return seen["good"] == 1 && seen["other"] == 1 && seen["bad"] >= failing
+	}, "the healthy ones, and each of the others once")
+	for _, s := range d.Status() {
+		if s.State != dispatcher.StateRunning {
+			t.Errorf("route %s is %s: %s", s.Route.Name, s.State, s.Reason)
+		}
+	}
+	if n := delivered(r)["bad"]; n != failing {
+		t.Errorf("%d requests for %d messages that wait for their retry", n, failing)
+	}
+}
+
+// delivered counts the requests by their body.
+func delivered(r *testkit.Receiver) map[string]int {
+	seen := map[string]int{}
+	for _, q := range r.Requests() {
+		seen[string(q.Body)]++
+	}
+	return seen
+}
+
+// A stream that is deleted while its route runs, and is not relay's to make, is waited
+// for; the route says so and goes on by itself.
+func TestStreamDeletedWhileRunning(t *testing.T) {
+	h, r := newHouse(t), testkit.NewReceiver(t, nil)
+	create := func() {
+		if _, err := h.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "ORDERS", Subjects: []string{"orders.>"}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	create()
+	d := h.start(config(t, strings.Replace(oneRoute, "streams: [{ name: ORDERS, subjects: [orders.>] }]", "", 1), r.URL))
+	h.publish("orders.created", "before")
+	r.Wait(t, 1)
+	if err := h.js.DeleteStream(t.Context(), "ORDERS"); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Eventually(t, func() bool {
+		s := d.Status()[0]
+		return s.State == dispatcher.StateWaiting && strings.Contains(s.Reason, `"ORDERS"`)
+	}, "state waiting_for_stream")
+	create()
+	h.publish("orders.created", "after")
+	if got := r.Wait(t, 2); string(got[1].Body) != "after" {
+		t.Errorf("got %q", got[1].Body)
+	}
+	testkit.Eventually(t, func() bool { return d.Status()[0].State == dispatcher.StateRunning }, "state running")
+}
+
+// A server that answers no pull request, here because relay's user may not make one, is
+// noticed by its missing heartbeats, and the route says so.
+func TestPullRequestsUnanswered(t *testing.T) {
+	t.Parallel() // most of it is waiting for heartbeats
+	h := &house{t: t, nats: testkit.NATS(t, func(o *server.Options) {
+		o.NoAuthUser = "admin"
+		o.Users = []*server.User{{Username: "admin", Password: "x"}, {Username: "relay", Password: "x", Permissions: &server.Permissions{
+			Publish: &server.SubjectPermission{Deny: []string{"$JS.API.CONSUMER.MSG.NEXT.ORDERS.>"}},
+		}}}
+	})}
+	h.js = h.nats.JetStream(t)
+	d := h.start(config(t, oneRoute, testkit.NewReceiver(t, nil).URL), func(o *dispatcher.Options) {
+		o.Conn = h.nats.Conn(t, nats.UserInfo("relay", "x"))
+	})
+	h.publish("orders.created", "x")
+	noticed := time.Now().Add(time.Minute)
+	for s := d.Status()[0]; s.State != dispatcher.StateRecovering; s = d.Status()[0] {
+		if time.Now().After(noticed) {
+			t.Fatalf("state %s (%s), want recovering", s.State, s.Reason)
+		}
+		<-time.After(50 * time.Millisecond)
+	}
+	if why := d.Status()[0].Reason; !strings.Contains(why, "$JS.API.CONSUMER.MSG.NEXT.ORDERS.relay-billing") {
+		t.Errorf("reason %q does not name the permission", why)
 	}
 }

@@ -1,6 +1,7 @@
 package dispatcher_test
 
 import (
+	"regexp"
 	"strings"
 	"testing"
 
@@ -16,14 +17,15 @@ import (
 // letter that says why, it is counted, and the next one goes out.
 func TestFilterIsBounded(t *testing.T) {
 	numbers := "[" + strings.TrimSuffix(strings.Repeat("1,", 20_000), ",") + "]"
+	const many = "more than 200000 times|longer than 2s" // whichever a busy machine reaches first
 	for name, tt := range map[string]struct{ filter, body, want string }{
 		"nested loops": {
 			`count(body.a, let x = #; none(body.a, # == x + 1)) >= 0`,
-			`{"a":` + numbers + `}`, "more than 200000 times",
+			`{"a":` + numbers + `}`, many,
 		},
 		"loops within other functions": {
 			`sum(map(body.a, let x = #; count(body.a, # == x))) >= 0`,
-			`{"a":` + numbers + `}`, "more than 200000 times",
+			`{"a":` + numbers + `}`, many,
 		},
 		"long rounds": {
 			`all(body.a, not ("z" in body.b))`,
@@ -50,7 +52,7 @@ routes:
 			h.publish("orders.created", tt.body, "Hostile", "yes")
 			h.publish("orders.created", "next")
 			dead := h.awaitDead(1)[0]
-			if dead.Reason != dlqstore.Poison || !strings.Contains(dead.Error, tt.want) || string(dead.Payload) != tt.body {
+			if dead.Reason != dlqstore.Poison || !regexp.MustCompile(tt.want).MatchString(dead.Error) || string(dead.Payload) != tt.body {
 				t.Errorf("got reason %s, %q; want poison with %q and the payload as it was", dead.Reason, dead.Error, tt.want)
 			}
 			if got := r.Wait(t, 1); string(got[0].Body) != "next" {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -23,6 +24,7 @@ type lane struct {
 	// Of a push consumer; empty: it is a pull consumer.
 	deliverSubject, deliverGroup string
 	puller                       *pull.Puller
+	silent                       atomic.Bool // the last session ended for want of heartbeats
 	// ensure makes the consumer as the file says, or says what stands in the way.
 	ensure func(ctx context.Context) error
 	// read fills a delivery from its message.
@@ -35,10 +37,38 @@ var errForeign = errors.New("not written by relay")
 // supervise keeps the lane pulling until ctx ends.
 func (l *lane) supervise(ctx context.Context) {
 	supervise(ctx, l.consumer, l.route.log, func(ctx context.Context) error {
-		err := l.ensure(ctx)
+		err := l.look(ctx)
 		l.route.setTrouble(l, err)
 		return err
-	}, l.puller.Run)
+	}, func(ctx context.Context) error {
+		err := l.puller.Run(ctx)
+		l.silent.Store(errors.Is(err, pull.ErrSilent))
+		return err
+	})
+}
+
+// mostLooks is how many lanes look at their consumers at once: a thousand routes that
+// start together would else wait for one another's answers until they time out.
+const mostLooks = 128
+
+// look is ensure when its turn has come.
+func (l *lane) look(ctx context.Context) error {
+	select {
+	case l.route.shared.looks <- struct{}{}:
+		defer func() { <-l.route.shared.looks }()
+		return l.ensure(ctx)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// unheard says that the server answered no pull request of the last session, nor yet of
+// this one: the look at the consumer finds nothing wrong with it then.
+func (l *lane) unheard() error {
+	if !l.silent.Load() || l.puller.Heard() {
+		return nil
+	}
+	return fmt.Errorf("the server answers no pull request: may relay's user publish to $JS.API.CONSUMER.MSG.NEXT.%s.%s, and subscribe to its inbox?", l.stream, l.consumer)
 }
 
 // supervise makes sure of a consumer and runs a session on it, until ctx ends. Whatever

@@ -1,6 +1,7 @@
 package dispatcher
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -91,6 +92,7 @@ func (r *route) status() Status {
 		Delivered: r.delivered, Failed: r.failed, LastError: r.lastError, LastErrorAt: r.lastErrorAt,
 	}
 	var t *trouble
+	unheard := cmp.Or(r.live.unheard(), r.replay.unheard())
 	switch {
 	case !r.looked:
 		s.State = StateStarting
@@ -100,6 +102,8 @@ func (r *route) status() Status {
 		s.State, s.Reason = StateRecovering, r.laneTrouble[r.live].Error()
 	case r.laneTrouble[r.replay] != nil:
 		s.State, s.Reason = StateRecovering, r.laneTrouble[r.replay].Error()
+	case unheard != nil:
+		s.State, s.Reason = StateRecovering, unheard.Error()
 	case r.deadTrouble != nil:
 		s.State, s.Reason = StateNoDeadLetters, r.deadTrouble.Error()
 	case r.info.Paused:

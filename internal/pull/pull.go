@@ -77,6 +77,7 @@ type Puller struct {
 	inHand   int // handled, not released
 	asked    int // asked for, not come
 	stopping bool
+	heard    bool // the server has answered in this session
 	inbox    string
 	lastSeen time.Time // last sign of life, or the moment that one began to be due
 	bytes    bytesHeld
@@ -196,7 +197,7 @@ func (p *Puller) settleDown() {
 func (p *Puller) begin(inbox string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.inbox, p.asked, p.stopping = inbox, 0, false
+	p.inbox, p.asked, p.stopping, p.heard = inbox, 0, false, false
 	p.bytesBegin()
 	p.ask()
 }
@@ -212,6 +213,14 @@ func (p *Puller) silent() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.asked > 0 && time.Since(p.lastSeen) > 2*heartbeat+heartbeat/2
+}
+
+// Heard says whether the server has answered a request of the session that runs, or of
+// the last one.
+func (p *Puller) Heard() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.heard
 }
 
 // request is the body of a pull request.
@@ -258,7 +267,7 @@ func (p *Puller) receive(m *nats.Msg, inbox string, end func(error)) {
 			p.asked = max(0, p.asked-1)
 		}
 		p.inHand++
-		p.lastSeen = time.Now()
+		p.lastSeen, p.heard = time.Now(), true
 		p.bytesCame(m.Size(), p.inbox == inbox)
 		if p.asked == 0 {
 			p.ask()
@@ -268,7 +277,7 @@ func (p *Puller) receive(m *nats.Msg, inbox string, end func(error)) {
 		return
 	}
 	p.mu.Lock()
-	p.lastSeen = time.Now()
+	p.lastSeen, p.heard = time.Now(), true
 	p.mu.Unlock()
 	switch status, text := m.Header.Get("Status"), m.Header.Get("Description"); status {
 	case "100": // a heartbeat
