@@ -171,7 +171,8 @@ func (s *Sender) attempt(caller context.Context, sess *session, m *Message, star
 	}
 	header, dropped := s.header(m, sess, authorization, start)
 	var answer Answer
-	if s.plain != nil {
+	// Who follows the request by a httptrace gets the way that reports to it.
+	if s.plain != nil && httptrace.ContextClientTrace(caller) == nil {
 		answer = s.viaHTTP1(caller, header, m.Body, end)
 	} else {
 		answer = s.viaTransport(caller, sess.transport, header, m.Body, end)
