@@ -39,6 +39,7 @@ type delivery struct {
 func (r *route) deliver(ctx, work context.Context, d *delivery) {
 	defer r.release(d)
 	out, settled := r.prepare(work, d)
+	work, ended := r.shared.tracing.delivery(work, d)
 	if !settled {
 		out = r.attempt(ctx, work, d)
 	}
@@ -46,6 +47,7 @@ func (r *route) deliver(ctx, work context.Context, d *delivery) {
 		out = r.park(work, d, out)
 	}
 	r.settle(d, out)
+	ended(out)
 }
 
 // prepare reads what the message is, and knows the outcome of one that is not to be
@@ -108,7 +110,9 @@ func (r *route) attempt(ctx, work context.Context, d *delivery) Outcome {
 		if err := r.shared.ledger.begin(work, d); err != nil {
 			r.log.Debug("attempt not marked", "route", r.cfg.Name, "id", d.ID, "err", err)
 		}
-		d.answer = r.sender.Send(work, &d.Message)
+		sending, message, answered := r.shared.tracing.post(work, d)
+		d.answer = r.sender.Send(sending, message)
+		answered(d.answer)
 		failpoint.Hit(failpoint.Answered)
 		leave(d.answer)
 		out := classify(d.answer, standing{
@@ -187,7 +191,9 @@ func (r *route) record(ctx context.Context, d *delivery, out Outcome) error {
 // park publishes the dead letter and waits until the stream has it. When that fails
 // the message must not be ended: the outcome becomes nak.
 func (r *route) park(ctx context.Context, d *delivery, out Outcome) Outcome {
+	ctx, parked := r.shared.tracing.park(ctx)
 	err := r.publishDead(ctx, d, out)
+	parked(err)
 	r.setDeadLetterTrouble(err)
 	if err != nil {
 		out.Verdict, out.RetryIn = routes.Nak, r.delay(d.Attempt)

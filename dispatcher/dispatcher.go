@@ -19,6 +19,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"relay/dlqstore"
 	"relay/internal/pull"
@@ -62,6 +63,8 @@ type Options struct {
 	// NATS, database and admin page. An unspecified address stands for its port on every
 	// address that is not public. nil: none.
 	Forbidden []netip.AddrPort
+	// Tracer makes spans of deliveries, requests and dead letters. nil: there are none.
+	Tracer trace.Tracer
 	// AllowRecreate lets relay delete and create consumers anew when the file changes
 	// what JetStream cannot change in place. Their position is kept.
 	AllowRecreate bool
@@ -91,6 +94,7 @@ type shared struct {
 	current  atomic.Pointer[routes.Config]
 	overflow Overflow
 	instance string
+	tracing  tracing
 	webhook  webhook.Options
 	log      *slog.Logger
 	metrics  *metrics
@@ -149,6 +153,7 @@ func New(o Options) (*Dispatcher, error) {
 		return nil, fmt.Errorf("use JetStream: %w", err)
 	}
 	s.ledger = newLedger(s.js)
+	s.tracing = tracing{o.Tracer}
 	d := &Dispatcher{shared: s, drain: o.Drain}
 	var errs []error
 	for _, cfg := range o.Config.Routes {

@@ -11,6 +11,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"relay/internal/pull"
@@ -47,6 +48,8 @@ type ProjectorOptions struct {
 	Logger *slog.Logger
 	// Metrics gets the gauge relay_projection_lag. Nil: there is no gauge.
 	Metrics prometheus.Registerer
+	// Tracer makes a span of each transaction. Nil: there are none.
+	Tracer trace.Tracer
 	// BatchMessages is how many messages go into one transaction at most. Defaults
 	// to 500.
 	BatchMessages int
@@ -63,6 +66,7 @@ type Projector struct {
 	lag     prometheus.Gauge
 	batch   int
 	budget  *pull.Budget
+	tracer  trace.Tracer // nil: none
 }
 
 // NewProjector makes a Projector; Run starts it.
@@ -71,7 +75,7 @@ func NewProjector(o ProjectorOptions) (*Projector, error) {
 		return nil, errors.New("projector: JetStream and Store are required")
 	}
 	p := &Projector{
-		js: o.JetStream, store: o.Store, log: o.Logger, batch: o.BatchMessages, budget: pull.NewBudget(pulledBytes),
+		js: o.JetStream, store: o.Store, log: o.Logger, batch: o.BatchMessages, tracer: o.Tracer, budget: pull.NewBudget(pulledBytes),
 		lag: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "relay_projection_lag",
 			Help: "Dead letters and attempts in their streams that the database does not hold yet.",

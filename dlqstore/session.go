@@ -100,7 +100,9 @@ func (p *Projector) project(ctx context.Context, stream string, msgs []*nats.Msg
 	writing, cancel := context.WithTimeout(ctx, projectTimeout)
 	defer cancel()
 	batch := decodeBatch(stream, msgs)
+	writing, written := p.span(writing, stream, batch)
 	err := p.store.Project(writing, batch)
+	written(err)
 	if err == nil {
 		failpoint.Hit(failpoint.Committed)
 		if batch.endsReplay() {

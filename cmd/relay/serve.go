@@ -89,6 +89,11 @@ func serve(ctx context.Context, s settings) error {
 		return unusable(err)
 	}
 	defer conn.Close()
+	tracer, flush, err := newTracer(ctx, s.log)
+	if err != nil {
+		return unusable(err)
+	}
+	defer flush()
 
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo())
@@ -99,13 +104,13 @@ func serve(ctx context.Context, s settings) error {
 	disp, err := dispatcher.New(dispatcher.Options{
 		Conn: conn, Config: s.config, Overflow: store, Instance: instance(), Version: relayVersion(),
 		Drain: s.drain, MaxInFlightBytes: s.maxInFlight, Logger: s.log, Registerer: reg, LookupEnv: s.lookupEnv, AllowRecreate: s.allowRecreate,
-		Forbidden: ownAddresses(ctx, conn, s.database, s.admin.Addr(), s.log),
+		Tracer: tracer, Forbidden: ownAddresses(ctx, conn, s.database, s.admin.Addr(), s.log),
 	})
 	if err != nil {
 		return wrong(err)
 	}
 	projector := newProjection(dlqstore.ProjectorOptions{
-		JetStream: js, Store: store, Streams: deadLetterStreams(s.config), Logger: s.log, Metrics: reg,
+		JetStream: js, Store: store, Streams: deadLetterStreams(s.config), Logger: s.log, Metrics: reg, Tracer: tracer,
 	})
 	var inForce atomic.Pointer[routes.Config]
 	inForce.Store(s.config)
