@@ -34,8 +34,8 @@ func TestTakenMessages(t *testing.T) {
 		by        string
 		reason    dlqstore.Reason // empty: there is nothing left to keep
 	}{
-		"MaxDeliver":                 {"limits", setMaxDeliver, "max_deliver", dlqstore.Exhausted},
-		"MaxDeliver on a work queue": {"workqueue", setMaxDeliver, "max_deliver", dlqstore.Exhausted},
+		"MaxDeliver":                 {"limits", setMaxDeliver("ORDERS", "relay-billing"), "max_deliver", dlqstore.Exhausted},
+		"MaxDeliver on a work queue": {"workqueue", setMaxDeliver("ORDERS", "relay-billing"), "max_deliver", dlqstore.Exhausted},
 		"terminated": {"limits", func(t *testing.T, h *house) {
 			t.Helper()
 			if _, err := h.js.Conn().Request("$JS.ACK.ORDERS.relay-billing.1.1.1.1.0", []byte("+TERM not wanted"), 5*time.Second); err != nil {
@@ -94,30 +94,56 @@ func TestTakenMessages(t *testing.T) {
 	}
 }
 
-// setMaxDeliver changes relay's consumer so that the message's next delivery is one too
-// many, and has somebody ask for it.
-func setMaxDeliver(t *testing.T, h *house) {
-	t.Helper()
-	c, err := h.js.Consumer(t.Context(), "ORDERS", "relay-billing")
-	if err != nil {
-		t.Fatal(err)
-	}
-	config := c.CachedInfo().Config
-	config.MaxDeliver = 1
-	if c, err = h.js.UpdateConsumer(t.Context(), "ORDERS", config); err != nil {
-		t.Fatal(err)
-	}
-	testkit.Eventually(t, func() bool {
-		batch, err := c.FetchNoWait(1)
+// setMaxDeliver changes one of relay's consumers so that the message's next delivery is
+// one too many, and has somebody ask for it.
+func setMaxDeliver(stream, consumer string) func(t *testing.T, h *house) {
+	return func(t *testing.T, h *house) {
+		t.Helper()
+		c, err := h.js.Consumer(t.Context(), stream, consumer)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for range batch.Messages() {
-			t.Fatal("the message was delivered once more")
+		config := c.CachedInfo().Config
+		config.MaxDeliver = 1
+		if c, err = h.js.UpdateConsumer(t.Context(), stream, config); err != nil {
+			t.Fatal(err)
 		}
-		info, err := c.Info(t.Context())
-		return err == nil && info.NumAckPending == 0
-	}, "the consumer to give the message up")
+		testkit.Eventually(t, func() bool {
+			batch, err := c.FetchNoWait(1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range batch.Messages() {
+				t.Fatal("the message was delivered once more")
+			}
+			info, err := c.Info(t.Context())
+			return err == nil && info.NumAckPending == 0
+		}, "the consumer to give the message up")
+	}
+}
+
+// A replay that is taken dies as a replay does: the table must not wait for its end.
+func TestTakenReplay(t *testing.T) {
+	h, r := newHouse(t), testkit.NewReceiver(t, testkit.Status(422, 409))
+	c := config(t, takenRoute, "limits", r.URL)
+	d := h.start(c)
+	h.publish("orders.created", "body")
+	dead := h.awaitDead(1)[0]
+	if _, err := h.js.PublishMsg(t.Context(), dlqstore.Replay{DeadLetter: dead.DeadLetter, Number: 1}.Encode()); err != nil {
+		t.Fatal(err)
+	}
+	r.Wait(t, 2)
+	testkit.Eventually(t, func() bool { return d.Status()[0].InFlight == 0 }, "the replay to wait for its retry")
+	d.stop()
+	setMaxDeliver("RELAY_REPLAY", "relay-replay-billing")(t, h)
+	h.start(c)
+	if again := h.awaitDead(2)[1]; again.ID != dead.ID || again.Replay != 1 || again.Reason != dlqstore.Exhausted || string(again.Payload) != "body" {
+		t.Errorf("got %+v", again)
+	}
+	testkit.Eventually(t, func() bool {
+		s, err := h.js.Stream(t.Context(), "RELAY_REPLAY")
+		return err == nil && s.CachedInfo().State.Msgs == 0
+	}, "the replay lane to let go of the message")
 }
 
 // Neither what relay terminates itself, nor what happens on consumers that it does not
