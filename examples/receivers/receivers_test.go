@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"relay/internal/testkit"
@@ -31,7 +32,7 @@ func TestReceivers(t *testing.T) {
 	t.Setenv("RELAY_SECRET", secret)
 	t.Setenv("PORT", "0")
 	bin := t.TempDir()
-	runTool(t, ".", "go", "build", "-o", bin, "relay/cmd/relay", "relay/examples/receivers/go")
+	runTool(t, ".", "go", "build", "-o", bin, "relay/cmd/relay", "relay/examples/receivers/go", "relay/examples/receivers/go/deadletters")
 	node := filepath.Join(bin, "node")
 	if err := os.CopyFS(node, os.DirFS("node")); err != nil {
 		t.Fatal(err)
@@ -51,7 +52,7 @@ func TestReceivers(t *testing.T) {
 		fmt.Fprintf(&routes, "  - { name: %s, stream: ORDERS, filter_subjects: [orders.>], webhook: { url: %q, signing: { secrets: [ { env: RELAY_SECRET } ] } } }\n", name, r.url(t))
 	}
 	js := deliver(t, filepath.Join(bin, "relay"), routes.String(), receivers)
-	checkDeadLetters(t, js, node)
+	checkDeadLetters(t, js, node, filepath.Join(bin, "deadletters"))
 	for name, r := range receivers {
 		t.Run(name, func(t *testing.T) { r.check(t, secret) })
 	}
@@ -86,11 +87,19 @@ func deliver(t *testing.T, relay, routes string, receivers map[string]*program) 
 }
 
 // checkDeadLetters lets the NATS client for Node publish a message that its receiver
-// refuses, and find it among the dead letters.
-func checkDeadLetters(t *testing.T, js jetstream.JetStream, node string) {
+// refuses, and both find it among the dead letters.
+func checkDeadLetters(t *testing.T, js jetstream.JetStream, node, golang string) {
 	testkit.Eventually(t, func() bool { _, err := js.Stream(t.Context(), "RELAY_DLQ"); return err == nil }, "the stream of dead letters")
 	p := start(t, node, "node", "deadletters.js", "invoices.created", `{"total":-1}`)
-	testkit.Eventually(t, func() bool { return p.count(`dead picky invoices.created rejected 422 {"total":-1}`+"\n") == 1 }, "the message among the dead letters")
+	foreign := nats.NewMsg("dlq.foreign")
+	if _, err := js.PublishMsg(t.Context(), foreign); err != nil {
+		t.Fatal(err)
+	}
+	g := start(t, ".", golang)
+	const dead = `dead picky invoices.created rejected 422 {"total":-1}` + "\n"
+	testkit.Eventually(t, func() bool { return p.count(dead) == 1 && g.count(dead) == 1 }, "the message among the dead letters")
+	want := fmt.Sprintf("  message %d of ORDERS, 1 attempts until ", messages+1)
+	testkit.Eventually(t, func() bool { return g.count(want) == 1 && g.count("not relay's: dlq.foreign: ") == 1 }, "the headers, and a foreign message")
 	if want := fmt.Sprintf("published invoices.created as number %d of ORDERS\n", messages+1); p.count(want) != 1 {
 		t.Errorf("no line %q:\n%s", want, p)
 	}

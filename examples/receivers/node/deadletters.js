@@ -20,6 +20,10 @@ if (subject) {
 const consumer = await js.consumers.get("RELAY_DLQ");
 for await (const m of await consumer.consume()) {
   const { headers } = m;
+  if (!headers?.has("Relay-Id")) {
+    console.log("not relay's:", m.subject);
+    continue;
+  }
   const of = (name) => headers.get(`Relay-${name}`);
   console.log("dead", of("Route"), of("Subject"), of("Reason"), of("Status"), m.string());
 }
