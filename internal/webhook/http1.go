@@ -97,6 +97,9 @@ func (h *http1) take(ctx context.Context, end time.Time) (w *wire, reused bool, 
 
 // enter waits for a place among the connections in use.
 func (h *http1) enter(ctx context.Context, end time.Time) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	select {
 	case h.places <- struct{}{}:
 		return nil

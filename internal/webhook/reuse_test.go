@@ -87,6 +87,24 @@ func TestSendLeftOver(t *testing.T) {
 	}
 }
 
+// A connection on which a receiver changed to another protocol is given up.
+func TestSendAfterUpgrade(t *testing.T) {
+	for name, engine := range engines(t) {
+		t.Run(name, func(t *testing.T) {
+			closed := make(chan struct{}, 1)
+			s := newSender(t, engine(t, answering(func(p peer) {
+				p.say("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n")
+				p.hang()
+				closed <- struct{}{}
+			})))
+			for range 2 {
+				wantClass(t, s.Send(context.Background(), message()), webhook.ClassUpgrade)
+				<-closed
+			}
+		})
+	}
+}
+
 // A receiver that closes kept connections must never see an attempt twice.
 func TestSendKeepAliveRace(t *testing.T) {
 	for how, engine := range engines(t) {

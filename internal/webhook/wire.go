@@ -143,7 +143,9 @@ func (w *wire) read() error {
 			continue
 		}
 		w.src.left = math.MaxInt // the caller bounds what it reads of the body
-		w.answer, w.body, w.ended = resp, resp.Body, resp.Body == http.NoBody
+		w.answer, w.body = resp, resp.Body
+		// After 101 the connection speaks something else.
+		w.ended = resp.Body == http.NoBody && resp.StatusCode >= http.StatusOK
 		resp.Body = w
 		return nil
 	}
