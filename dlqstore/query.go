@@ -270,6 +270,9 @@ func (s *store) whereSubject(w *conditions, pattern string) {
 		// the character after the dot.
 		w.add(`substr(original_subject, 1, 500) >= ` + w.arg(prefix+"."))
 		w.add(`substr(original_subject, 1, 500) < ` + w.arg(prefix+"/"))
+		if tokens[literal] == ">" {
+			return // that is all of it
+		}
 	}
 	count := `1 + length(original_subject) - length(replace(original_subject, '.', ''))`
 	if tokens[len(tokens)-1] == ">" {
