@@ -134,3 +134,29 @@ func TestDLQInterrupted(t *testing.T) {
 	dlq(t, admin, 2, []string{"pause, resume or cancel", "stop"}, "job", m[1], "stop")
 	dlq(t, admin, 1, []string{"no such replay job"}, "job", "rpl_none")
 }
+
+// A job lives in the database: it goes on after relay was killed and Postgres with it.
+func TestDLQJobOutlivesRelay(t *testing.T) {
+	h := newHouse(t)
+	postgres := testkit.PostgresServer(t)
+	h.database = postgres.URL
+	receiver := testkit.NewReceiver(t, testkit.Status(http.StatusUnprocessableEntity))
+	routes := writeRoutes(t, ordersRoute, receiver.URL)
+	p := h.run(routes)
+	admin := p.admin()
+	h.publish(0, 30)
+	awaitDeadLetters(t, admin, 30)
+	receiver.Answer(testkit.Status(http.StatusNoContent))
+	id := regexp.MustCompile(`rpl_\w+`).FindString(dlq(t, admin, 0, nil, "replay", "--all", "--rate", "20", "--detach", "--yes"))
+	testkit.Eventually(t, func() bool { return len(deadLetters(t, admin, "state=delivered")) > 0 }, "the first replay")
+	p.signal(syscall.SIGKILL)
+	p.wait()
+	for _, err := range []error{postgres.Stop("immediate"), postgres.Start()} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	admin = h.run(routes).admin()
+	testkit.Eventually(t, func() bool { status, _ := get(t, admin+"/readyz"); return status == http.StatusOK }, "relay to be ready")
+	dlq(t, admin, 0, []string{"done: 30 of 30 done, 30 delivered"}, "job", id, "--watch")
+}
