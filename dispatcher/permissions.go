@@ -18,9 +18,9 @@ type Permissions struct {
 const fleetSubjects = "relay.fleet.>"
 
 // Needs is the least that running the file takes: deliveries, dead letters, replays,
-// their projection, pauses, and relay's own look at streams and consumers. Deleting
-// consumers, which --allow-recreate and relay plan --prune do, is not among it.
-// Answers come to inbox, as in _INBOX.>.
+// their projection, pauses, and relay's own look at streams and consumers. What
+// --allow-recreate, relay plan --prune and replays to the original subject take beside
+// it is not there. Answers come to inbox, as in _INBOX.>.
 func Needs(c *routes.Config, inbox string) Permissions {
 	p := Permissions{
 		// Reading only; over all streams, for a consumer whose route has gone may be on any,
@@ -38,7 +38,7 @@ func Needs(c *routes.Config, inbox string) Permissions {
 	for _, s := range ownStreams(c, 1) {
 		p.Publish = append(p.Publish, makeStream(s.Name)...)
 		if s.Name == dlqstore.AttemptsStream || isDeadLetterStream(c, s.Name) {
-			p.Publish = append(p.Publish, useConsumer(s.Name, dlqstore.ProjectorConsumer)...)
+			p.Publish = slices.Concat(p.Publish, useConsumer(s.Name, dlqstore.ProjectorConsumer), readMessage(s.Name))
 		}
 	}
 	p.Publish = slices.Concat(p.Publish, readMessage(ledgerStream), readMessage(dlqstore.ReplayStream),
@@ -69,6 +69,9 @@ func RouteNeeds(r routes.Route) []string {
 			"$JS.API.CONSUMER.CREATE." + dlqstore.ReplayStream + "." + replay + "." + dlqstore.ReplaySubjectPrefix + r.Name,
 			"$JS.API.CONSUMER.PAUSE." + r.Stream + "." + r.Consumer.Durable,
 			"$JS.API.CONSUMER.PAUSE." + dlqstore.ReplayStream + "." + replay,
+			// A reload that fails midway takes back the consumers that it made.
+			"$JS.API.CONSUMER.DELETE." + r.Stream + "." + r.Consumer.Durable,
+			"$JS.API.CONSUMER.DELETE." + dlqstore.ReplayStream + "." + replay,
 			r.DeadLetter.Subject(r.Name, ">"), dlqstore.AttemptsSubjectPrefix + r.Name, dlqstore.ReplaySubjectPrefix + r.Name,
 			ledgerSubjectPrefix + r.Name + ".*",
 		})

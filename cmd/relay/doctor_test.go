@@ -257,6 +257,9 @@ func TestLeastPermissions(t *testing.T) {
 	}
 	send("orders.created", "taken")
 	testkit.Eventually(t, func() bool { return len(deadLetters(t, admin, "state=dead")) == 1 }, "the message that JetStream gave up to be kept")
+	if code, stdout, stderr := command(t, "", "dlq", "rebuild", "--admin", admin); code != exitDone {
+		t.Errorf("rebuild: exit %d\n%s%s", code, stdout, stderr)
+	}
 	if code, stdout, stderr := command(t, "", "doctor", "--routes", file, "--nats", url, "--database", h.database); code != exitDone {
 		t.Errorf("doctor as that user: exit %d\n%s%s", code, stdout, stderr)
 	}
