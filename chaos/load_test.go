@@ -15,9 +15,10 @@ import (
 )
 
 // load publishes messages, each under a subject of its own, until JetStream has
-// confirmed every one.
+// confirmed every one, or it is told to stop.
 type load struct {
 	done chan struct{} // closed when all are confirmed, or the test is over
+	stop chan struct{} // closed to publish nothing more
 
 	mu        sync.Mutex
 	published []ledger.Published
@@ -26,7 +27,7 @@ type load struct {
 // publish begins to publish n messages, so many a second. Several loads may follow
 // each other; their subjects go on counting.
 func (h *house) publish(n, perSecond int) *load {
-	l := &load{done: make(chan struct{})}
+	l := &load{done: make(chan struct{}), stop: make(chan struct{})}
 	h.loads = append(h.loads, l)
 	first := h.numbered
 	h.numbered += n
@@ -43,7 +44,11 @@ func (h *house) publish(n, perSecond int) *load {
 				return // the test is over
 			}
 			l.add(h, m, ack)
-			<-tick.C
+			select {
+			case <-tick.C:
+			case <-l.stop:
+				return
+			}
 		}
 	}()
 	return l

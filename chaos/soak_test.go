@@ -92,7 +92,7 @@ func soaked(h *house) {
 			steady.signal(syscall.SIGHUP)
 		}},
 	}
-	h.publish(int(long.Seconds())*perSecond, perSecond)
+	l := h.publish(int(long.Seconds())*perSecond, perSecond)
 	made := map[string]int{}
 	for end := time.Now().Add(long); time.Now().Before(end); {
 		next := time.After(every)
@@ -102,6 +102,7 @@ func soaked(h *house) {
 		made[f.name]++
 		<-next
 	}
+	close(l.stop) // an outage held it up too
 	h.note("%s of faults: %v", long, made)
 	h.settle()
 	h.backToBaseline(steady, before)
