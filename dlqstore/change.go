@@ -116,21 +116,43 @@ func (s *store) PendingReplays(ctx context.Context, limit int) ([]Replay, error)
 		WHERE state = 'replaying' AND replay_sent_at IS NULL
 		ORDER BY changed_at, id LIMIT $1`
 	rows, err := s.read.QueryContext(ctx, pending, limit)
-	list, err := collect(rows, err, func(s scanner) (Replay, error) {
-		d, err := scanDeadLetter(s)
-		return Replay{DeadLetter: d, Number: d.ReplayCount}, err
-	})
 	if err != nil {
+		return nil, fmt.Errorf("list pending replays: %w", err)
+	}
+	defer rows.Close()
+	var list []Replay
+	for size := 0; size < maxPageBytes && rows.Next(); {
+		d, err := scanDeadLetter(rows)
+		if err != nil {
+			return nil, fmt.Errorf("list pending replays: %w", err)
+		}
+		list = append(list, Replay{DeadLetter: d, Number: d.ReplayCount})
+		size += len(d.Payload)
+	}
+	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("list pending replays: %w", err)
 	}
 	return list, nil
 }
 
-func (s *store) MarkReplaySent(ctx context.Context, r Replay) error {
-	const mark = `UPDATE dead_letters SET replay_sent_at = $3
-		WHERE id = $1 AND replay_count = $2 AND replay_sent_at IS NULL`
-	if _, err := s.write.ExecContext(ctx, mark, r.ID, r.Number, formatStamp(time.Now())); err != nil {
-		return fmt.Errorf("mark replay %d of %s as sent: %w", r.Number, r.ID, err)
+func (s *store) MarkReplaySent(ctx context.Context, replays ...Replay) error {
+	sent := make([]map[string]any, len(replays))
+	for i, r := range replays {
+		sent[i] = map[string]any{"id": r.ID, "replay": r.Number}
+	}
+	//nolint:gosec // constants only
+	mark := `UPDATE dead_letters SET replay_sent_at = $2 FROM ` + fmt.Sprintf(s.dialect.elements, 1) + ` AS sent
+		WHERE dead_letters.id = value ->> 'id' AND replay_count = CAST(value ->> 'replay' AS integer) AND replay_sent_at IS NULL`
+	err := s.inTx(ctx, func(tx *sql.Tx) error {
+		// The projector, which may hear of their ends already, locks rows in another order.
+		if err := s.dialect.lockProjection(ctx, tx); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, mark, string(mustJSON(sent)), formatStamp(time.Now()))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("mark %d replays as sent: %w", len(replays), err)
 	}
 	return nil
 }

@@ -18,8 +18,8 @@ const (
 	// replayPoll is how often replays that another process started, or that were
 	// started before a crash, are looked for.
 	replayPoll = 5 * time.Second
-	// replayBatch is how many replays are in memory at once.
-	replayBatch = 16
+	// replayBatch is how many replays are in memory at once, if their payloads are small.
+	replayBatch = 128
 )
 
 // ReplayerOptions are the settings of a Replayer. JetStream and Store are required.
@@ -114,13 +114,9 @@ func (r *Replayer) sendPending(ctx context.Context) error {
 		if err != nil || len(pending) == 0 {
 			return err
 		}
-		var refused error
-		for _, err := range r.sendAll(ctx, pending) {
-			var api *jetstream.APIError
-			switch {
-			case errors.As(err, &api):
-				refused = err
-			case err != nil:
+		sent, refused := r.sendAll(ctx, pending)
+		if len(sent) > 0 {
+			if err := r.store.MarkReplaySent(ctx, sent...); err != nil {
 				return err
 			}
 		}
@@ -130,15 +126,23 @@ func (r *Replayer) sendPending(ctx context.Context) error {
 	}
 }
 
-// sendAll sends the replays side by side and returns what came of each.
-func (r *Replayer) sendAll(ctx context.Context, replays []Replay) []error {
+// sendAll sends the replays side by side. It returns those that the lane took, and one
+// of the errors of the others.
+func (r *Replayer) sendAll(ctx context.Context, replays []Replay) (sent []Replay, err error) {
 	errs := make([]error, len(replays))
 	var all sync.WaitGroup
 	for i, replay := range replays {
 		all.Go(func() { errs[i] = r.send(ctx, replay) })
 	}
 	all.Wait()
-	return errs
+	for i, replay := range replays {
+		if errs[i] == nil {
+			sent = append(sent, replay)
+		} else {
+			err = errs[i]
+		}
+	}
+	return sent, err
 }
 
 func (r *Replayer) send(ctx context.Context, replay Replay) error {
@@ -152,7 +156,7 @@ func (r *Replayer) send(ctx context.Context, replay Replay) error {
 		return fmt.Errorf("hand replay %d of %s to the replay lane: %w", replay.Number, replay.ID, err)
 	}
 	failpoint.Hit(failpoint.Offered)
-	return r.store.MarkReplaySent(ctx, replay)
+	return nil
 }
 
 // tooLarge says that the message is above max_payload of the server or above the

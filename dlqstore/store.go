@@ -122,11 +122,11 @@ type Store interface {
 	// so that only one of both ever goes out. Errors: ErrNotFound, *StateError.
 	StartReplay(ctx context.Context, id string, edit *Edit, by Actor) (Replay, error)
 	// PendingReplays returns replays that were started and not yet marked sent,
-	// oldest first, at most limit.
+	// oldest first, at most limit, and fewer when their payloads are large.
 	PendingReplays(ctx context.Context, limit int) ([]Replay, error)
-	// MarkReplaySent records that the replay lane holds the replay. It is a no-op
-	// when a later replay has been started.
-	MarkReplaySent(ctx context.Context, r Replay) error
+	// MarkReplaySent records that the replay lane holds the replays. It is a no-op for
+	// those of which a later replay has been started.
+	MarkReplaySent(ctx context.Context, replays ...Replay) error
 
 	// OverdueReplays returns the routes that have replays which the lane took before
 	// that time and whose outcome is not known.
