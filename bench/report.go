@@ -13,11 +13,8 @@ import (
 	"unicode/utf8"
 )
 
-// report writes Markdown as the suite goes, and keeps the goals for its end.
-type report struct {
-	out     io.Writer
-	reached [][]string
-}
+// report writes Markdown as the suite goes.
+type report struct{ out io.Writer }
 
 func (r *report) title(text string) { fmt.Fprintf(r.out, "## %s\n\n", text) }
 
@@ -28,21 +25,12 @@ func (r *report) table(t table) {
 	fmt.Fprintln(r.out)
 }
 
-// goal notes one figure that relay set out to reach.
-func (r *report) goal(what, got string, reached bool) {
-	verdict := "**not reached**"
+// verdict is a figure that relay set out to reach.
+func verdict(figure string, reached bool) string {
 	if reached {
-		verdict = "reached"
+		return figure + " reached"
 	}
-	r.reached = append(r.reached, []string{what, got, verdict})
-}
-
-func (r *report) goals() {
-	if len(r.reached) == 0 {
-		return
-	}
-	r.title("Goals")
-	r.table(table{head: []string{"goal", "measured", ""}, rows: r.reached})
+	return "**" + figure + " not reached**"
 }
 
 // machine names what the figures hold for. dir is where NATS keeps its files.
@@ -107,8 +95,6 @@ func median(v []float64) float64 {
 	n := len(s)
 	return (s[(n-1)/2] + s[n/2]) / 2
 }
-
-func highest(v []float64) float64 { return slices.Max(v) }
 
 // spread is the median with the least and the most, rounded to so many digits after
 // the point.

@@ -105,7 +105,6 @@ func (s *suite) run(ctx context.Context, chosen []string) error {
 			}
 		}
 	}
-	s.report.goals()
 	s.report.paragraph("The run took %s. Load average at its end: %s.", time.Since(began).Round(time.Second), loadAverage())
 	return nil
 }

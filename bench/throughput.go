@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -65,6 +66,10 @@ func throughput(ctx context.Context, s *suite) error {
 	s.report.title("Throughput")
 	s.report.paragraph("Median (least–most) of %d rounds of %s after a run-up. CPU and memory are those of the delivering process "+
 		"alone; the CPUs are shared by all processes. \"relay ÷\" is relay's figure by this one's, of the same round.", s.size.rounds, s.size.window)
+	goals := table{head: []string{
+		"goals of relay", "rate ÷ bare loop, at least 0.9", "CPU ÷ bare loop, at most 1.2",
+		"rate ÷ Watermill, at least 2.5", "CPU ÷ Watermill, at most 0.5", "MiB, at most 3 × those in flight + 60",
+	}}
 	for _, bytes := range []int{1 << 10, 64 << 10} {
 		for _, routes := range []int{1, 100} {
 			if err := s.newStream(ctx, s.messages(bytes), bytes, routes); err != nil {
@@ -75,12 +80,16 @@ func throughput(ctx context.Context, s *suite) error {
 				inFlight = inFlight[:1]
 			}
 			for _, n := range inFlight {
-				if err := s.race(ctx, cell{bytes, routes, n}); err != nil {
-					return fmt.Errorf("%s: %w", cell{bytes, routes, n}, err)
+				c := cell{bytes, routes, n}
+				got, err := s.race(ctx, c)
+				if err != nil {
+					return fmt.Errorf("%s: %w", c, err)
 				}
+				goals.rows = append(goals.rows, goalsOf(c, got))
 			}
 		}
 	}
+	s.report.table(goals)
 	return nil
 }
 
@@ -89,7 +98,9 @@ func (s *suite) messages(bytes int) int {
 	return min(s.size.smallBytes/1024, 8*s.size.smallBytes/bytes)
 }
 
-func (s *suite) race(ctx context.Context, c cell) error {
+// race lets all contestants take turns in one cell, and returns their rounds in the
+// contestants' order.
+func (s *suite) race(ctx context.Context, c cell) ([]samples, error) {
 	names := contestants()
 	got := make([]samples, len(names))
 	for round := range s.size.rounds {
@@ -97,7 +108,7 @@ func (s *suite) race(ctx context.Context, c cell) error {
 			n := (k + round) % len(names) // each is first once
 			one, err := s.measure(ctx, c, job{Contestant: names[n]})
 			if err != nil {
-				return fmt.Errorf("%s: %w", names[n], err)
+				return nil, fmt.Errorf("%s: %w", names[n], err)
 			}
 			got[n] = append(got[n], one)
 		}
@@ -108,26 +119,24 @@ func (s *suite) race(ctx context.Context, c cell) error {
 			fmt.Sprintf("%.2f", median(got[0].ratio(got[n], rateOf))), fmt.Sprintf("%.2f", median(got[0].ratio(got[n], cpuOf))))
 	}
 	s.report.table(t)
-	s.throughputGoals(c, got)
-	return nil
+	return got, nil
 }
 
-// throughputGoals holds a cell against what relay set out to reach.
-func (s *suite) throughputGoals(c cell, got []samples) {
+// goalsOf holds a cell against what relay set out to reach: a row of the table of goals.
+func goalsOf(c cell, got []samples) []string {
+	row := []string{c.String()}
 	relay := got[0]
 	for n, name := range contestants() {
 		rate, cpu := median(relay.ratio(got[n], rateOf)), median(relay.ratio(got[n], cpuOf))
 		switch name {
 		case bareHTTP:
-			s.report.goal("rate at least 0.9 of the bare loop's, "+c.String(), fmt.Sprintf("%.2f", rate), rate >= 0.9)
-			s.report.goal("CPU at most 1.2 of the bare loop's, "+c.String(), fmt.Sprintf("%.2f", cpu), cpu <= 1.2)
+			row = append(row, verdict(fmt.Sprintf("%.2f", rate), rate >= 0.9), verdict(fmt.Sprintf("%.2f", cpu), cpu <= 1.2))
 		case watermillDocs:
-			s.report.goal("rate at least 2.5 of Watermill's, "+c.String(), fmt.Sprintf("%.2f", rate), rate >= 2.5)
-			s.report.goal("CPU at most 0.5 of Watermill's, "+c.String(), fmt.Sprintf("%.2f", cpu), cpu <= 0.5)
+			row = append(row, verdict(fmt.Sprintf("%.2f", rate), rate >= 2.5), verdict(fmt.Sprintf("%.2f", cpu), cpu <= 0.5))
 		}
 	}
-	peak, most := highest(relay.of(peakOf)), 3*c.inFlightMiB()+60
-	s.report.goal("memory at most three times the bytes in flight + 60 MiB, "+c.String(), fmt.Sprintf("%.0f of %.0f MiB", peak, most), peak <= most)
+	peak, most := slices.Max(relay.of(peakOf)), 3*c.inFlightMiB()+60
+	return append(row, verdict(fmt.Sprintf("%.0f of %.0f", peak, most), peak <= most))
 }
 
 // measure runs one contestant through the stream as it stands: a run-up of a
