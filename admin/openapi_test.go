@@ -103,6 +103,8 @@ func TestOpenAPIAnswers(t *testing.T) {
 		{"POST /dead-letters/discard", `{"filter":{"status":422},"dry_run":true}`, "", 200},
 		{"POST /dead-letters/discard", `{"filter":{"status":422}}`, "", 200},
 		{"POST /dead-letters/restore", `{"filter":{"status":422}}`, "", 200},
+		{"POST /dead-letters/import", "", "", 200},
+		{"POST /dead-letters/rebuild", "", "", 501},
 		{"GET /replays", "", "", 200},
 		{"POST /replays", `{"filter":{},"dry_run":true}`, "", 200},
 		{"POST /replays", `{"filter":{"status":422}}`, "", 202},

@@ -148,6 +148,10 @@ func actionText(a dlqstore.Action) string {
 		return "Died again"
 	case dlqstore.ActionResend:
 		return "Sent anew, lost before"
+	case dlqstore.ActionImport:
+		return "Imported"
+	case dlqstore.ActionRebuild:
+		return "Rebuilt from the stream"
 	case dlqstore.ActionPrune:
 		return "Deleted by retention"
 	case dlqstore.ActionJobStarted:
