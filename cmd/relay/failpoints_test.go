@@ -35,15 +35,18 @@ func TestKilledAtEveryStep(t *testing.T) {
 	for point, tt := range map[string]struct {
 		replays bool // the step belongs to a replay
 		posts   int  // requests for the message in the end
+		// The step is not the delivery's own: one may be under way beside it, and its
+		// answer lost with the process.
+		beside bool
 	}{
-		failpoint.Answered:  {false, 2},
-		failpoint.Parked:    {false, 2},
-		failpoint.Settled:   {false, 1},
-		failpoint.Projected: {false, 1},
-		failpoint.Committed: {false, 1},
-		failpoint.Offered:   {true, 2},
-		failpoint.Replayed:  {true, 3},
-		failpoint.Recorded:  {true, 2},
+		failpoint.Answered:  {false, 2, false},
+		failpoint.Parked:    {false, 2, false},
+		failpoint.Settled:   {false, 1, false},
+		failpoint.Projected: {false, 1, true},
+		failpoint.Committed: {false, 1, true},
+		failpoint.Offered:   {true, 2, true},
+		failpoint.Replayed:  {true, 3, false},
+		failpoint.Recorded:  {true, 2, true},
 	} {
 		t.Run(point, func(t *testing.T) {
 			t.Parallel() // most of it is waiting for ack_wait
@@ -96,7 +99,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 			if rows := list(p); len(rows) != 1 || rows[0].State != want {
 				t.Errorf("got rows %+v, want one that is %s", rows, want)
 			}
-			if n := bodies(r)["0"]; n != tt.posts {
+			if n := bodies(r)["0"]; n != tt.posts && (!tt.beside || n != tt.posts+1) {
 				t.Errorf("%d requests for the message, want %d", n, tt.posts)
 			}
 		})
