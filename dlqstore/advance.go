@@ -190,7 +190,7 @@ func (s *store) startItems(ctx context.Context, tx *sql.Tx, job *Job, n int) (in
 	//nolint:gosec // constants only
 	start := `UPDATE dead_letters
 		SET state = 'replaying', replay_count = replay_count + 1, replay_sent_at = NULL, changed_by = $2, changed_at = $3
-		WHERE ` + fmt.Sprintf(s.dialect.isOneOf, "id", 1) + ` AND state = 'dead' AND NOT EXISTS (
+		WHERE ` + fmt.Sprintf(s.dialect.isOneOf, "id", 1) + ` AND ` + stateByID + ` = 'dead' AND NOT EXISTS (
 			SELECT 1 FROM dead_letters AS other
 			WHERE (other.id = dead_letters.family OR other.family = dead_letters.family AND other.replay_of IS NOT NULL)
 				AND other.id <> dead_letters.id AND other.state <> 'discarded')

@@ -203,7 +203,8 @@ func (s *store) settle(ctx context.Context, tx *sql.Tx, ids []string) error {
 		return err
 	}
 	died := `UPDATE dead_letters SET state = 'dead', replay_count = died_in, changed_by = '', changed_at = $2
-		WHERE ` + isOne + ` AND (state = 'replaying' AND died_in >= replay_count OR state = 'dead' AND died_in > replay_count)
+		WHERE ` + isOne + ` AND (` + stateByID + ` = 'replaying' AND died_in >= replay_count
+			OR ` + stateByID + ` = 'dead' AND died_in > replay_count)
 		RETURNING id, replay_count`
 	if err := s.settleAs(ctx, tx, ActionDied, died, list, now); err != nil {
 		return err
@@ -220,6 +221,10 @@ func (s *store) settle(ctx context.Context, tx *sql.Tx, ids []string) error {
 	}
 	return nil
 }
+
+// stateByID is the state where rows are found by their ids: SQLite would take the index
+// of the states, and look at all that are dead.
+const stateByID = `state || ''`
 
 // settleAs runs an update that ends replays, and writes each end into the audit.
 func (s *store) settleAs(ctx context.Context, tx *sql.Tx, action Action, update, ids, now string) error {
