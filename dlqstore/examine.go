@@ -68,7 +68,7 @@ func (s *store) examinePostgres(ctx context.Context, found *Server) error {
 	// What docs/operations.md grants to the role of relay run --no-migrate.
 	const lacks = `WITH needed (tables, privileges) AS (VALUES
 			('{dead_letters,dead_letter_attempts,replay_jobs,replay_items}'::text[], '{SELECT,INSERT,UPDATE,DELETE}'::text[]),
-			('{audit,quarantine}', '{SELECT,INSERT}'), ('{relay_schema}', '{SELECT}'))
+			('{dead_letter_counts}', '{SELECT,INSERT,DELETE}'), ('{audit,quarantine}', '{SELECT,INSERT}'), ('{relay_schema}', '{SELECT}'))
 		SELECT privilege || ' on ' || tablename
 		FROM needed, unnest(tables) AS wanted, unnest(privileges) AS privilege, pg_tables
 		WHERE schemaname = current_schema() AND tablename = wanted
