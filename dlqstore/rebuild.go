@@ -21,6 +21,7 @@ func (s *store) Rebuild(ctx context.Context, batch Batch, dryRun bool, by Actor)
 		if err := s.dialect.lockProjection(ctx, tx); err != nil {
 			return err
 		}
+		//nolint:gosec // constants only
 		rows, err := tx.QueryContext(ctx, `SELECT id FROM dead_letters WHERE `+isOne("id"), list)
 		known, err := collect(rows, err, scanString)
 		if err != nil {
@@ -39,11 +40,12 @@ func (s *store) Rebuild(ctx context.Context, batch Batch, dryRun bool, by Actor)
 			return err
 		}
 		const moves = `('replay', 'edit_and_replay', 'discard', 'restore', 'delivered', 'died_again')`
+		//nolint:gosec // constants only
 		settle := `UPDATE dead_letters SET changed_at = a.at, changed_by = CASE a.actor WHEN 'relay' THEN '' ELSE a.actor END,
 				state = CASE a.action WHEN 'delivered' THEN 'delivered' ELSE 'discarded' END,
 				discard_reason = CASE a.action WHEN 'delivered' THEN '' ELSE a.reason END
 			FROM audit AS a
-			WHERE ` + isOne("dead_letters.id") + ` AND a.action IN ('delivered', 'discard', 'edit_and_replay') AND state = 'dead'
+			WHERE ` + isOne("dead_letters.id") + ` AND a.action IN ('delivered', 'discard', 'edit_and_replay') AND ` + stateByID + ` = 'dead'
 				AND a.id = (SELECT max(id) FROM audit WHERE dead_letter_id = dead_letters.id AND action IN ` + moves + `)`
 		if _, err := tx.ExecContext(ctx, settle, string(mustJSON(missing))); err != nil {
 			return err

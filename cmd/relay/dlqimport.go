@@ -31,7 +31,7 @@ func (o *dlqOptions) importCommand() *cobra.Command {
 			if err != nil {
 				return unusable(err)
 			}
-			defer f.Close()
+			defer func() { _ = f.Close() }() // it is only read
 			if total, err = countLines(f); err != nil {
 				return unusable(fmt.Errorf("read %s: %w", args[0], err))
 			}
