@@ -345,7 +345,8 @@ func hostile() []string {
 // TestHostileTexts puts each text into every field that is foreign and looks at
 // every page that shows it.
 func TestHostileTexts(t *testing.T) {
-	s := start(t, nil)
+	all := strings.Join(hostile(), " ")
+	s := start(t, func(o *admin.Options) { o.Fleet = processes{all} })
 	var batch dlqstore.Batch
 	for i, text := range hostile() {
 		record := dead(i, func(d *dlqstore.DeadLetter) {
@@ -356,25 +357,27 @@ func TestHostileTexts(t *testing.T) {
 		})
 		batch.DeadLetters = append(batch.DeadLetters, record)
 		batch.Attempts = append(batch.Attempts, dlqstore.Attempt{ID: record.ID, Route: record.Route, Number: 8, At: noon,
-			Status: 500, Error: text, Response: []byte(text), Verdict: "nak"})
+			Status: 500, Error: text, Response: []byte(text), Verdict: "nak",
+			ResponseHeaders: map[string][]string{text: {text}}})
 	}
 	s.project(batch)
-	all := strings.Join(hostile(), " ")
+	s.runtime.foreign = all
 	s.runtime.routes[0].Description, s.runtime.routes[0].LastError, s.runtime.routes[0].StateReason = all, all, all
 	s.runtime.routes[0].FilterSubjects, s.runtime.routes[0].Settings = hostile(), []admin.Setting{{Name: all, Value: all}}
 
 	w := open(t, s.url)
 	w.do(chromedp.EmulateViewport(360, 800))
-	paths := []string{"/", "/routes/orders-to-billing", "/dead-letters", "/dead-letters?limit=500", "/replays/new", "/replays"}
+	paths := []string{"/", "/routes/orders-to-billing", "/dead-letters", "/dead-letters?limit=500", "/replays/new", "/replays", "/audit"}
 	for _, d := range batch.DeadLetters {
 		paths = append(paths, "/dead-letters/"+d.ID, "/dead-letters/"+d.ID+"/edit")
 	}
 	for _, text := range hostile()[:8] {
 		spec := dlqstore.JobSpec{Filter: dlqstore.Filter{Query: text, Subject: text}}
-		if _, err := s.store.StartJob(t.Context(), spec, dlqstore.Actor{Name: text}); err != nil {
+		job, err := s.store.StartJob(t.Context(), spec, dlqstore.Actor{Name: text, Source: text})
+		if err != nil {
 			t.Fatal(err)
 		}
-		paths = append(paths, "/replays/new?q="+url.QueryEscape(text))
+		paths = append(paths, "/replays/new?q="+url.QueryEscape(text), "/replays/"+job.ID, "/audit?actor="+url.QueryEscape(text))
 	}
 	for _, path := range paths {
 		status := w.visit(path)
