@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"relay/internal/testkit"
+	"relay/internal/webhook"
 	"relay/routes"
 )
 
@@ -129,5 +130,18 @@ func engines(t *testing.T) map[string]engine {
 			r.Webhook.TLS.CAFile = ca.file
 			return r
 		},
+	}
+}
+
+// sendInTime sends by a sender of its own, again with more time when a busy machine did
+// not come to the request.
+func sendInTime(ctx context.Context, t *testing.T, r routes.Route, m *webhook.Message) webhook.Answer {
+	t.Helper()
+	for {
+		answer := newSender(t, r).Send(ctx, m)
+		if answer.Err == nil || (answer.Err.Class != webhook.ClassTimeoutDial && answer.Err.Class != webhook.ClassTimeoutTLS) {
+			return answer
+		}
+		r.Webhook.Timeout *= 2
 	}
 }
