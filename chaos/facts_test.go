@@ -10,7 +10,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"relay/chaos/ledger"
-	"relay/dlqstore"
 )
 
 const deadLetters = "RELAY_DLQ"
@@ -47,7 +46,8 @@ func (h *house) consumer(ctx context.Context, route string) (ledger.Consumer, er
 	return ledger.Consumer{Route: route, Floor: info.AckFloor.Stream, Unsettled: info.NumPending + uint64(info.NumAckPending)}, nil
 }
 
-// deadInStream reads the dead-letter stream from its beginning.
+// deadInStream reads the dead-letter stream from its beginning, as any client would:
+// not with relay's own reader.
 func (h *house) deadInStream(ctx context.Context) ([]ledger.Dead, error) {
 	stream, err := h.js.Stream(ctx, deadLetters)
 	if err != nil {
@@ -67,13 +67,11 @@ func (h *house) deadInStream(ctx context.Context) ([]ledger.Dead, error) {
 		before := left
 		for m := range batch.Messages() {
 			left--
-			r, err := dlqstore.Decode(m.Headers(), m.Data())
-			if err != nil {
-				return nil, err
-			}
+			header := m.Headers()
 			all = append(all, ledger.Dead{
-				Key: ledger.Key{Route: r.Route, Subject: r.OriginalSubject}, ID: r.ID, Replay: r.Replay,
-				Sum: sha256.Sum256(r.Payload), Reference: r.Reference,
+				Key: ledger.Key{Route: header.Get("Relay-Route"), Subject: header.Get("Relay-Subject")},
+				ID:  header.Get("Relay-Id"), Replay: number(header.Get("Relay-Replay")),
+				Sum: sha256.Sum256(m.Data()), Reference: header.Get("Relay-Body") == "table",
 			})
 		}
 		if left == before {

@@ -13,7 +13,7 @@ import (
 func soak() []scenario {
 	return []scenario{{
 		name: "soak", ownPostgres: true, fit: ledger.Crashed | ledger.Unreached, run: soaked,
-		fault: "a random fault of those below every 2 s, to one of two processes, NATS, Postgres, the receivers or the connections between",
+		fault: "every 2 s a random one of 14 faults of two processes, NATS, Postgres, the receivers or the connections between; the result lists them",
 		holds: "the process that is never killed comes back to its baseline",
 	}}
 }
