@@ -101,6 +101,16 @@ func (r *route) prepare(ctx context.Context, d *delivery) (out Outcome, settled 
 // own side keeps it from the receiver the message stays in hand and its attempt
 // unburnt.
 func (r *route) attempt(ctx, work context.Context, d *delivery) Outcome {
+	if d.past.Open == poisonAfter-1 {
+		// Once more and it is poison: alone, so that it does not answer for another one.
+		select {
+		case r.suspect <- struct{}{}:
+			defer func() { <-r.suspect }()
+		case <-ctx.Done():
+			<-r.quiet
+			return Outcome{Verdict: routes.Nak, Attempt: d.Attempt, Error: "relay is stopping"}
+		}
+	}
 	for {
 		leave, err := r.gate.enter(ctx)
 		if err != nil {

@@ -98,6 +98,56 @@ func TestDeadLettersAMessageThatKillsThreeTimes(t *testing.T) {
 	}
 }
 
+// Messages that relay had in hand when it died twice go one at a time, so that a third
+// death tells which of them it was.
+func TestSuspectsGoAlone(t *testing.T) {
+	const suspects = 4
+	h := newHouse(t)
+	var active, together atomic.Int64
+	came := make(chan struct{}, suspects)
+	var died atomic.Pointer[chan struct{}]
+	r := testkit.NewReceiver(t, func(w http.ResponseWriter, q testkit.Request) {
+		if q.Header.Get("Relay-Attempt") != "3" {
+			came <- struct{}{}
+			<-*died.Load()
+			w.WriteHeader(http.StatusServiceUnavailable) // nothing is heard of it any more
+			return
+		}
+		if active.Add(1) > 1 {
+			together.Add(1)
+		}
+		<-time.After(20 * time.Millisecond) // for others to come beside it
+		active.Add(-1)
+		w.WriteHeader(http.StatusNoContent)
+	})
+	c := slow(t, r.URL, "1000", 8)
+	c.Routes[0].Webhook.Timeout = time.Minute
+	for life := range 2 {
+		death := make(chan struct{})
+		died.Store(&death)
+		nc := h.nats.Conn(t)
+		d := h.start(c, func(o *dispatcher.Options) { o.Conn = nc })
+		for i := 0; life == 0 && i < suspects; i++ {
+			h.publish("orders.created", "x")
+		}
+		for range suspects {
+			<-came
+		}
+		nc.Close()
+		close(death)
+		d.stop()
+	}
+	h.start(c)
+	r.Wait(t, 3*suspects)
+	h.awaitSettled("ORDERS", "relay-billing")
+	if n := together.Load(); n > 0 {
+		t.Errorf("%d suspects went beside another", n)
+	}
+	if dead := h.deadLetters("RELAY_DLQ"); len(dead) > 0 {
+		t.Errorf("%d dead letters, want none", len(dead))
+	}
+}
+
 // Failures that each process lives to tell are attempts and nothing else, whichever
 // process makes them.
 func TestFailingInTurnsIsNoPoison(t *testing.T) {
