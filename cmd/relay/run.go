@@ -53,8 +53,9 @@ func runCommand() *cobra.Command {
 		if s.config, err = loadRoutes([]string{routesPath}, o, cmd.ErrOrStderr(), "text"); err != nil {
 			return err
 		}
-		s.reload.hangup = true
-		signal.Ignore(syscall.SIGHUP) // until somebody listens: it ends no relay that waits for NATS
+		s.reload.hangup = make(chan os.Signal, 1) // from now on: it ends no relay that waits for NATS
+		signal.Notify(s.reload.hangup, syscall.SIGHUP)
+		defer signal.Stop(s.reload.hangup)
 		s.reload.load = func() (*routes.Config, error) { return routes.Load([]string{routesPath}, o) }
 		if watch {
 			s.reload.watch = routesPath

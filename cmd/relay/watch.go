@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -27,8 +25,8 @@ const settle = 250 * time.Millisecond
 // reloading is how a running relay comes to another routes file.
 type reloading struct {
 	load   func() (*routes.Config, error)
-	watch  string // file or folder whose changes are put in force by themselves; empty: none
-	hangup bool   // SIGHUP asks for a reload
+	watch  string         // file or folder whose changes are put in force by themselves; empty: none
+	hangup chan os.Signal // gets each SIGHUP, which asks for a reload; nil: none does
 }
 
 // reloader puts the routes file in force anew: when it is asked to, at SIGHUP, and when
@@ -87,11 +85,6 @@ func (r *reloader) Reload(ctx context.Context) error {
 
 // Run reloads until ctx ends.
 func (r *reloader) Run(ctx context.Context) error {
-	hangup := make(chan os.Signal, 1)
-	if r.hangup {
-		signal.Notify(hangup, syscall.SIGHUP)
-		defer signal.Stop(hangup)
-	}
 	if err := r.watchFolder(); err != nil {
 		return err
 	}
@@ -105,7 +98,7 @@ func (r *reloader) Run(ctx context.Context) error {
 			return nil
 		case answer := <-r.asks:
 			answer <- r.reload(ctx)
-		case <-hangup:
+		case <-r.hangup:
 			_ = r.reload(ctx) // it has said what came of it
 		case <-quiet.C:
 			_ = r.reload(ctx)
