@@ -2,6 +2,7 @@ package admin_test
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -77,9 +78,21 @@ func TestServe(t *testing.T) {
 	if got := s.get("/healthz"); got.status != http.StatusOK {
 		t.Errorf("got %d", got.status)
 	}
+	// A page that is kept up to date does not keep relay from stopping.
+	stream, err := http.Get(s.url + "/events?page=overview")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Body.Close()
+	if _, err := io.ReadFull(stream.Body, make([]byte, 6)); err != nil {
+		t.Fatal(err)
+	}
 	stop()
 	if err := <-ended; err != nil {
 		t.Errorf("got %v", err)
+	}
+	if _, err := io.Copy(io.Discard, stream.Body); err != nil {
+		t.Errorf("the stream was cut off: %v", err)
 	}
 	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 }
