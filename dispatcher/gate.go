@@ -35,6 +35,7 @@ type gate struct {
 	probe   *time.Timer   // while open: runs at reopens
 	reopens time.Time     // while open: when one attempt may probe the receiver
 	why     string        // while open: what opened it
+	opened  time.Time     // while open: since when, probes that failed notwithstanding
 }
 
 // trippedFor is how long an obstacle on relay's own side holds a route that has no
@@ -157,12 +158,15 @@ func (g *gate) turned(to gobreaker.State) {
 		// One place stays: its holder is the one that probes.
 		g.limit, g.streak = 1, 0
 		g.reopens = time.Now().Add(g.openFor)
+		if g.opened.IsZero() {
+			g.opened = time.Now()
+		}
 		g.resized(0)
 		g.probe = time.AfterFunc(g.openFor, func() { g.resized(1) })
 	case gobreaker.StateHalfOpen:
 		g.resized(1)
 	case gobreaker.StateClosed:
-		g.reopens, g.why = time.Time{}, ""
+		g.reopens, g.opened, g.why = time.Time{}, time.Time{}, ""
 		if !g.ramp {
 			g.limit = g.full
 		}
@@ -197,11 +201,11 @@ func (g *gate) untilProbe() time.Duration {
 	return max(time.Until(g.reopens), time.Millisecond)
 }
 
-// open says whether the breaker is open, and what opened it.
-func (g *gate) open() (why string, open bool) {
+// open says since when the breaker is open, and what opened it; zero: it is not.
+func (g *gate) open() (why string, since time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.why, !g.reopens.IsZero()
+	return g.why, g.opened
 }
 
 // close stops the timer of an open breaker.

@@ -43,6 +43,10 @@ func Needs(c *routes.Config, inbox string) Permissions {
 	}
 	p.Publish = slices.Concat(p.Publish, readMessage(ledgerStream), readMessage(dlqstore.ReplayStream),
 		useConsumer(advisoriesStream, advisoriesDurable))
+	if tellsSomebody(c) {
+		p.Publish = append(p.Publish, routes.EventsSubjectPrefix+"*.*")
+		p.Publish = append(p.Publish, readMessage(routes.EventsStream)...)
+	}
 	for _, r := range c.Routes {
 		if !r.Enabled {
 			continue

@@ -256,7 +256,8 @@ func (r *route) inherit(old *route) {
 	defer r.mu.Unlock()
 	old.mu.Lock()
 	defer old.mu.Unlock()
-	r.delivered, r.failed, r.lastError, r.lastErrorAt = old.delivered, old.failed, old.lastError, old.lastErrorAt
+	r.delivered, r.deliveredAt = old.delivered, old.deliveredAt
+	r.failed, r.lastError, r.lastErrorAt = old.failed, old.lastError, old.lastErrorAt
 	if r.cfg.Stream == old.cfg.Stream && r.cfg.Consumer.Durable == old.cfg.Consumer.Durable {
 		r.info, r.positioned, r.floor, r.streamCreated = old.info, old.positioned, old.floor, old.streamCreated
 	}

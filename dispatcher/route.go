@@ -40,6 +40,7 @@ type route struct {
 	info        jetstream.ConsumerInfo // of the live consumer, as last polled
 	// What this process did.
 	delivered   uint64
+	deliveredAt time.Time
 	failed      uint64
 	lastError   string
 	lastErrorAt time.Time
@@ -167,6 +168,7 @@ func (r *route) count(d *delivery, out Outcome) {
 	}
 	if out.Verdict == routes.Ack {
 		r.delivered++
+		r.deliveredAt = last.At
 		return
 	}
 	r.failed++

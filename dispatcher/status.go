@@ -47,6 +47,8 @@ type Status struct {
 	Failed      uint64 // attempts that failed
 	LastError   string
 	LastErrorAt time.Time
+	DeliveredAt time.Time // of the last of Delivered
+	OpenedAt    time.Time // while the breaker is open, since when; else zero
 }
 
 // Status of every route of the file, in file order, and of the orphans after them:
@@ -82,7 +84,7 @@ func (d *Dispatcher) Status() []Status {
 }
 
 func (r *route) status() Status {
-	why, open := r.gate.open()
+	why, opened := r.gate.open()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := Status{
@@ -90,6 +92,7 @@ func (r *route) status() Status {
 		NumPending: r.info.NumPending, NumWaiting: r.info.NumWaiting, NumAckPending: r.info.NumAckPending,
 		NumRedelivered: r.info.NumRedelivered, Position: r.floor, InFlight: len(r.inFlight),
 		Delivered: r.delivered, Failed: r.failed, LastError: r.lastError, LastErrorAt: r.lastErrorAt,
+		DeliveredAt: r.deliveredAt, OpenedAt: opened,
 	}
 	var t *trouble
 	unheard := cmp.Or(r.live.unheard(), r.replay.unheard())
@@ -108,7 +111,7 @@ func (r *route) status() Status {
 		s.State, s.Reason = StateNoDeadLetters, r.deadTrouble.Error()
 	case r.info.Paused:
 		s.State, s.Reason = StatePaused, "an operator paused it"
-	case open:
+	case !opened.IsZero():
 		s.State, s.Reason = StateBreakerOpen, why
 	}
 	return s

@@ -23,6 +23,8 @@ const (
 	duplicateWindow = 24 * time.Hour
 	// attemptsMaxAge is how long an attempt's event waits for the projector.
 	attemptsMaxAge = 7 * 24 * time.Hour
+	// eventsMaxAge is how long it is known that somebody was told of a route's change.
+	eventsMaxAge = 30 * 24 * time.Hour
 )
 
 // ensureStreams creates or updates what the file declares and what relay needs for
@@ -61,7 +63,15 @@ func (p *planner) streamSteps(ctx context.Context) ([]Step, error) {
 }
 
 func ownStreams(c *routes.Config, replicas int) []jetstream.StreamConfig {
-	return append(deadLetterStreams(c, replicas),
+	streams := deadLetterStreams(c, replicas)
+	if tellsSomebody(c) {
+		streams = append(streams, jetstream.StreamConfig{
+			Name: routes.EventsStream, Subjects: []string{routes.EventsSubjectPrefix + "*.*"},
+			Description: "changes of routes that somebody is told of",
+			Storage:     jetstream.FileStorage, MaxAge: eventsMaxAge, MaxMsgs: 100_000, MaxMsgsPerSubject: 10, Replicas: replicas,
+		})
+	}
+	return append(streams,
 		jetstream.StreamConfig{
 			Name: dlqstore.AttemptsStream, Subjects: []string{dlqstore.AttemptsSubjectPrefix + "*"},
 			Description: "failed attempts, for the timeline of dead letters",
@@ -75,6 +85,10 @@ func ownStreams(c *routes.Config, replicas int) []jetstream.StreamConfig {
 			Storage:     jetstream.FileStorage, Retention: jetstream.WorkQueuePolicy,
 			Discard: jetstream.DiscardNew, Duplicates: duplicateWindow, Replicas: replicas,
 		})
+}
+
+func tellsSomebody(c *routes.Config) bool {
+	return slices.ContainsFunc(c.Routes, func(r routes.Route) bool { return r.Notify != nil })
 }
 
 func declared(c *routes.Config, name string) (routes.Stream, bool) {

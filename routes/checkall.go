@@ -18,6 +18,7 @@ type checker struct {
 	durables    map[string]*node // of consumers, by stream and name
 	deadLetters map[string]deadLetterUse
 	routes      []checkedRoute
+	notifiers   []Route // made for notify
 }
 
 type checkedStream struct {
@@ -93,8 +94,10 @@ func (c *checker) together() {
 	for _, r := range c.routes {
 		c.checkDurable(r)
 		c.checkStream(r)
+		c.checkNotify(r)
 	}
 	c.checkWorkQueues()
+	c.config.Routes = append(c.config.Routes, c.notifiers...)
 }
 
 // checkDeadLetter holds routes that share a dead-letter stream to one idea of it.
@@ -117,7 +120,7 @@ func (c *checker) checkDeadLetter(r checkedRoute) {
 // ownStream says whose a stream is, when it is not the file's to read or define.
 func (c *checker) ownStream(name string) string {
 	switch name {
-	case attemptsStream, replayStream, ledgerStream, advisoriesStream:
+	case attemptsStream, replayStream, ledgerStream, advisoriesStream, EventsStream:
 		return "a stream of relay itself"
 	}
 	if _, ok := c.deadLetters[name]; ok || name == c.config.DeadLetter.Stream {

@@ -37,6 +37,7 @@ const (
 	codeInlineSecret = "inline-secret"
 	codeUnreadable   = "unreadable"
 	codeFileMode     = "file-mode"
+	codeUnknownRoute = "unknown-route"
 	codeNearMiss     = "near-miss"
 	codeHorizon      = "horizon"
 
@@ -82,6 +83,7 @@ func codeMeanings() [][2]string {
 		{codeInlineSecret, "A secret stands in the file."},
 		{codeUnreadable, "A secret or a PEM file cannot be read: a warning while validating, an error while running."},
 		{codeFileMode, "Warning: a file with a secret can be read by everybody."},
+		{codeUnknownRoute, "No route of the file has that name."},
 		{codeNearMiss, "Warning: a stream's name is nearly that of one under streams:."},
 		{codeHorizon, "Warning: the retries take longer than the message is kept or tried."},
 		{CodeLive, "With `relay validate --live`: the servers lack what the file needs, or refuse it."},

@@ -14,7 +14,8 @@ type Config struct {
 	Streams []Stream
 	// DeadLetter is the dead-letter stream of every route that names no other.
 	DeadLetter DeadLetter
-	// Routes in file order, the disabled ones among them.
+	// Routes in file order, the disabled ones among them; after them those that relay
+	// makes for notify.
 	Routes []Route
 	// Warnings are remarks that do not keep the file from running.
 	Warnings []Problem
@@ -112,6 +113,8 @@ type Route struct {
 	Retry       Retry
 	Status      StatusRules
 	DeadLetter  DeadLetter
+	// Notify says who is told of the route's changes. nil: nobody.
+	Notify *Notify
 	// Pos is where the route stands in its file.
 	Pos Position
 }

@@ -197,7 +197,7 @@ func (s *shape) find(name string) []string {
 		if k.name == name {
 			found = append(found, "")
 		}
-		if k.name == "defaults" { // says nothing that routes does not
+		if k.name == "defaults" || k.name == "notify" { // they say nothing that a route's own keys do not
 			continue
 		}
 		for _, place := range below(k.shape).find(name) {

@@ -107,6 +107,9 @@ func routeKind() kind[Route] {
 		field("dead_letter", deadLetterKind(), func(r *Route) *DeadLetter { return &r.DeadLetter }, keyDoc{
 			doc: "Where this route's dead letters go, in place of the file's dead_letter.",
 		}),
+		field("notify", notifyKind(), func(r *Route) **Notify { return &r.Notify }, keyDoc{
+			doc: "Who is told when the receiver is down, dead letters pile up or have a new cause, and when that is over: once a change, not once a message.",
+		}),
 	)
 }
 

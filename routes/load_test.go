@@ -231,3 +231,43 @@ func TestMistakesOfARouteWhoseNameIsTaken(t *testing.T) {
 		t.Fatalf("got %v, want the name and the filters", err)
 	}
 }
+
+// Who is told of a route's changes is reached by a route of relay's own, one for each
+// receiver, which takes the events that name it.
+func TestNotify(t *testing.T) {
+	c, err := routes.Parse("routes.yaml", []byte(`
+defaults:
+  stream: ORDERS
+  notify: { webhook: { url: https://alerts.example.com/hooks, timeout: 1m } }
+routes:
+  - { name: a, filter_subjects: [orders.a], webhook: { url: https://a.example.com/ }, consumer: { ack_wait: 2m } }
+  - { name: b, filter_subjects: [orders.b], webhook: { url: https://b.example.com/ }, notify: { on: [recovered] } }
+  - { name: c, filter_subjects: [orders.c], webhook: { url: https://c.example.com/ }, notify: { route: b } }
+  - { name: relay-notify-2, filter_subjects: [orders.d], webhook: { url: https://d.example.com/ }, notify: null }
+`), routes.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	via := map[string]string{"a": "relay-notify", "b": "relay-notify", "c": "relay-notify-3"}
+	for _, r := range c.Routes[:3] {
+		if r.Notify.Via != via[r.Name] || r.Notify.DeadLettersAbove != 100 {
+			t.Errorf("route %s: got %+v, want it to go by %s above 100", r.Name, r.Notify, via[r.Name])
+		}
+	}
+	if b := c.Routes[1].Notify; b.Wants(routes.BreakerOpen) || !b.Wants(routes.Recovered) || !c.Routes[0].Notify.Wants(routes.NewCause) {
+		t.Error("on does not say what is wanted")
+	}
+	if c.Routes[3].Notify != nil {
+		t.Errorf("null leaves out what defaults says, got %+v", c.Routes[3].Notify)
+	}
+	made := c.Routes[4:]
+	if len(made) != 2 || made[0].Webhook.URL != "https://alerts.example.com/hooks" || made[1].Webhook.URL != "https://b.example.com/" {
+		t.Fatalf("got %+v, want a route for each of two receivers", made)
+	}
+	for _, r := range made {
+		if r.Stream != routes.EventsStream || r.Filter != `headers["Relay-Notify"] == "`+r.Name+`"` || r.Notify != nil ||
+			r.Consumer.Durable != "relay-"+r.Name || r.Consumer.AckWait <= r.Webhook.Timeout {
+			t.Errorf("got %+v", r)
+		}
+	}
+}

@@ -166,6 +166,7 @@ func serve(ctx context.Context, s settings) error {
 		return nil
 	})
 	part("backlog", waiting.Run)
+	part("notify", newNotifier(js, inForce.Load, disp.Status, store, s.log).Run)
 	part("store", func(ctx context.Context) error {
 		if err := migrate(ctx, store, s); err != nil {
 			return err
