@@ -173,6 +173,7 @@ func (s *Server) Handler() http.Handler {
 		r.Use(s.need(editor))
 		r.Get("/dead-letters/{id}/edit", s.page(s.editPage))
 		r.Post("/dead-letters/{id}/edit", s.pageUpTo(maxEditBytes, s.editPage))
+		r.Post("/dead-letters/{id}/edit/check", s.pageUpTo(maxEditBytes, s.checkEditPage))
 	})
 	return r
 }

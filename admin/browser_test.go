@@ -19,6 +19,7 @@ import (
 	"github.com/chromedp/cdproto/page"
 	js "github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 
 	"relay/admin"
 	"relay/dlqstore"
@@ -218,6 +219,13 @@ func TestEditorInTheBrowser(t *testing.T) {
 	w.click(`.login button`)
 	w.says("Edit and replay", "edda", "Log out")
 	w.fits("edit", 360)
+	w.do(chromedp.SendKeys(`textarea[name=payload]`, "}"))
+	w.becomes("line 1, character 1: invalid character '}' looking for beginning of value")
+	w.fits("edit, checked", 360)
+	w.press(kb.Backspace)
+	w.becomes("Nothing is changed yet")
+	w.do(chromedp.SendKeys(`textarea[name=headers]`, "X-Trace: 7\n"))
+	w.becomes("This is JSON, and the headers are in order")
 	w.do(chromedp.SetValue(`textarea[name=payload]`, "{\n  \"order\": 9007199254740993,\n  \"total\": 13\n}"))
 	show := `.edit > .actions:last-child button`
 	w.click(show)

@@ -3,6 +3,7 @@ package admin_test
 import (
 	"net/http"
 	"net/url"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -92,6 +93,66 @@ func TestEditRefuses(t *testing.T) {
 			}
 			s.has(got, test.want, strings.ReplaceAll(test.payload, `"`, "&#34;")+"</textarea>", test.headers+"</textarea>")
 		})
+	}
+}
+
+// TestEditHeaderClasses: what is locked goes along as it is, what is sensitive is not shown
+// and kept unless typed anew.
+func TestEditHeaderClasses(t *testing.T) {
+	s := start(t, nil)
+	id := s.add(dead(0, func(d *dlqstore.DeadLetter) {
+		d.Headers = map[string][]string{"Nats-Msg-Id": {"order-7"}, "Authorization": {"Bearer s3cret"}, "X-Api-Key": {"k1", "k2"}, "Event-Type": {"order"}}
+	}))[0]
+	path := "/dead-letters/" + id + "/edit"
+	const hidden = "Authorization: ••••••••\nEvent-Type: order\nX-Api-Key: ••••••••\nX-Api-Key: ••••••••"
+	page := s.get(path)
+	s.has(page, hidden+"</textarea>", "Locked headers", "<bdi>Nats-Msg-Id</bdi></dt><dd><bdi>order-7<")
+	for _, secret := range []string{"s3cret", "k1", "k2"} {
+		if strings.Contains(page.body, secret) || strings.Contains(s.get("/dead-letters/"+id).body, secret) {
+			t.Errorf("a page shows %s", secret)
+		}
+	}
+	payload := `{"order":1}`
+	s.has(s.form(path, editForm(payload, "nats-msg-id: other", "")), "nats-msg-id is locked")
+	s.has(s.form(path, editForm(payload, "X-Api-Key: ••••••••", "")), "type the value of X-Api-Key instead of")
+
+	typed := strings.Replace(strings.Replace(hidden, "Event-Type: order\n", "", 1), "X-Api-Key: ••••••••", "X-Api-Key: k3", 1)
+	preview := s.form(path, editForm(payload, typed, ""))
+	s.has(preview, "-</span><span>X-Api-Key: ••••••••<", "&#43;</span><span>X-Api-Key: k3<")
+	sum := seenSum.FindStringSubmatch(preview.body)
+	if sum == nil || strings.Contains(preview.body, "s3cret") {
+		t.Fatal(preview.body)
+	}
+	copied, _, _ := strings.Cut(strings.TrimPrefix(s.form(path, editForm(payload, typed, sum[1])).header.Get("Location"), "/dead-letters/"), "?")
+	d, err := s.store.Get(t.Context(), copied)
+	want := map[string][]string{"Nats-Msg-Id": {"order-7"}, "Authorization": {"Bearer s3cret"}, "X-Api-Key": {"k3", "k2"}}
+	if err != nil || !reflect.DeepEqual(d.Headers, want) {
+		t.Errorf("got %v, want %v (%v)", d.Headers, want, err)
+	}
+}
+
+// TestEditCheck asks what the page asks while somebody types.
+func TestEditCheck(t *testing.T) {
+	s := start(t, nil)
+	id := s.add(dead(0, nil))[0]
+	const headers = "Content-Type: application/json\nEvent-Type: order"
+	tests := []struct{ name, payload, headers, want string }{
+		{"untouched", "{\n  \"order\": 9007199254740993,\n  \"total\": 12.50\n}", headers, "Nothing is changed yet"},
+		{"in order", `{"order":1}`, headers, `class="ok"`},
+		{"not to its end", `{"order":`, headers, "line 1, character 9: unexpected end of JSON input"},
+		{"header", `{"order":1}`, "Event-Type", "Line 1 of the headers"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			got := s.form("/dead-letters/"+id+"/edit/check", editForm(test.payload, test.headers, ""))
+			if got.status != http.StatusOK || strings.Contains(got.body, "<html") {
+				t.Errorf("got %d %s", got.status, got.body)
+			}
+			s.has(got, test.want)
+		})
+	}
+	if s.state(id) != dlqstore.Dead {
+		t.Error("a check has changed something")
 	}
 }
 

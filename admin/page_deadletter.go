@@ -359,17 +359,6 @@ func payloadOf(d dlqstore.DeadLetter, query url.Values) payloadView {
 	return v
 }
 
-func headersOf(headers map[string][]string) []headerView {
-	var list []headerView
-	for name, values := range headers {
-		for _, v := range values {
-			list = append(list, headerView{visible(name), visible(v)})
-		}
-	}
-	slices.SortStableFunc(list, func(a, b headerView) int { return strings.Compare(a.Name, b.Name) })
-	return list
-}
-
 // responseView shows the start of the last answer's body.
 func responseView(body []byte) (text, note string) {
 	text, ok := responseText(body)

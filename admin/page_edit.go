@@ -10,10 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
-	"slices"
 	"strings"
-
-	"golang.org/x/net/http/httpguts"
 
 	"relay/dlqstore"
 )
@@ -25,7 +22,9 @@ type editView struct {
 	frame
 	ID, Path         string
 	Subject, Route   string
-	Payload, Headers string // as typed
+	Payload, Headers string       // as typed
+	Locked           []headerView // headers that go along as they are
+	Hidden           string       // what stands for a sensitive value; empty: there is none
 	IsJSON           bool
 	Cannot           string // why it cannot be edited here
 	Wrong            string // what is wrong with what was typed
@@ -42,7 +41,10 @@ func (s *Server) editPage(w http.ResponseWriter, r *http.Request) error {
 	}
 	view := editView{
 		frame: s.frame(r, "Edit and replay", "dead-letters"), ID: d.ID, Path: deadLetterPath(d.ID),
-		Subject: visible(d.OriginalSubject), Route: visible(d.Route), Cannot: cannotEdit(d), IsJSON: isJSON(d.Payload),
+		Subject: visible(d.OriginalSubject), Route: visible(d.Route), Cannot: cannotEdit(d), IsJSON: isJSON(d.Payload), Locked: headersOf(lockedOf(d.Headers)),
+	}
+	if strings.Contains(headerText(d.Headers, d.Headers), hidden) {
+		view.Hidden = hidden
 	}
 	if view.Cannot == "" && r.Method != http.MethodPost && d.State != dlqstore.Dead { // of two who edit, the second keeps what they typed
 		view.Cannot = "It is " + string(d.State) + "; only what is dead can be replayed."
@@ -51,15 +53,12 @@ func (s *Server) editPage(w http.ResponseWriter, r *http.Request) error {
 		return render(w, s.pages.edit, http.StatusConflict, view)
 	}
 	if r.Method != http.MethodPost {
-		view.Payload, view.Headers = editText(d.Payload), headerText(d.Headers)
+		view.Payload, view.Headers = editText(d.Payload), headerText(d.Headers, d.Headers)
 		return render(w, s.pages.edit, http.StatusOK, view)
 	}
-	if err := parseForm(r); err != nil {
+	if view.Payload, view.Headers, err = typed(r); err != nil {
 		return err
 	}
-	// A browser sends each line's end as two characters.
-	view.Payload = strings.ReplaceAll(r.PostForm.Get("payload"), "\r\n", "\n")
-	view.Headers = strings.ReplaceAll(r.PostForm.Get("headers"), "\r\n", "\n")
 	edit, err := checkEdit(d, view.Payload, view.Headers)
 	if err == nil {
 		sum := sha256.Sum256([]byte(view.Payload + "\x00" + view.Headers))
@@ -78,14 +77,49 @@ func (s *Server) editPage(w http.ResponseWriter, r *http.Request) error {
 		p := s.problemOf(err)
 		status, view.Wrong, view.Seen = p.status, sentence(p.message), ""
 	} else {
-		view.Diff = append(diff(headerText(d.Headers), headerText(edit.Headers)), diff(editText(d.Payload), editText(edit.Payload))...)
+		view.Diff = append(diff(headerText(d.Headers, d.Headers), headerText(edit.Headers, d.Headers)), diff(editText(d.Payload), editText(edit.Payload))...)
 	}
 	return render(w, s.pages.edit, status, view)
 }
 
+// typed reads the form.
+func typed(r *http.Request) (payload, headers string, err error) {
+	if err := parseForm(r); err != nil {
+		return "", "", err
+	}
+	// A browser sends each line's end as two characters.
+	lines := strings.NewReplacer("\r\n", "\n")
+	return lines.Replace(r.PostForm.Get("payload")), lines.Replace(r.PostForm.Get("headers")), nil
+}
+
+// checkEditPage is asked while somebody types, and says what it thinks of it. Mistakes
+// are what it is asked for: they too are a 200.
+func (s *Server) checkEditPage(w http.ResponseWriter, r *http.Request) error {
+	d, err := s.deadLetter(r)
+	if err != nil {
+		return err
+	}
+	payload, headers, err := typed(r)
+	if err != nil {
+		return err
+	}
+	view := badge{"The headers are in order.", "ok", "check"}
+	if isJSON(d.Payload) {
+		view.Word = "This is JSON, and the headers are in order."
+	}
+	if _, err := checkEdit(d, payload, headers); err != nil {
+		p := s.problemOf(err)
+		view = badge{sentence(p.message), "bad", "alert"}
+		if p.code == unchanged {
+			view = badge{"Nothing is changed yet.", "quiet", "minus"}
+		}
+	}
+	return render(w, s.pages.edit.Lookup("checked"), http.StatusOK, view)
+}
+
 // cannotEdit says why a form cannot hold a dead letter. Empty: it can.
 func cannotEdit(d dlqstore.DeadLetter) string {
-	text := string(d.Payload) + headerText(d.Headers)
+	text := string(d.Payload) + headerText(d.Headers, d.Headers)
 	switch {
 	case len(text) > maxShownBytes:
 		return "It is too large for a form. The API takes edited replays of any size."
@@ -103,21 +137,12 @@ func editText(payload []byte) string {
 	return string(payload)
 }
 
-// headerText is a header a line, in the order of their names.
-func headerText(headers map[string][]string) string {
-	var lines []string
-	for name, values := range headers {
-		for _, v := range values {
-			lines = append(lines, name+": "+v)
-		}
-	}
-	slices.SortStableFunc(lines, strings.Compare)
-	return strings.Join(lines, "\n")
-}
+// unchanged is the code of the problem that nothing was typed.
+const unchanged = "unchanged"
 
 // checkEdit reads what was typed. What was JSON has to stay JSON.
 func checkEdit(d dlqstore.DeadLetter, payload, headers string) (*dlqstore.Edit, error) {
-	edit := &dlqstore.Edit{Payload: []byte(payload), Headers: map[string][]string{}}
+	edit := &dlqstore.Edit{Payload: []byte(payload)}
 	if isJSON(d.Payload) {
 		var v json.RawMessage
 		if err := json.Unmarshal(edit.Payload, &v); err != nil {
@@ -127,19 +152,12 @@ func checkEdit(d dlqstore.DeadLetter, payload, headers string) (*dlqstore.Edit, 
 			edit.Payload = d.Payload // untouched: byte for byte
 		}
 	}
-	for i, line := range strings.Split(headers, "\n") {
-		if strings.TrimSpace(line) == "" {
-			continue
-		}
-		name, value, ok := strings.Cut(line, ":")
-		value = strings.TrimSpace(value)
-		if !ok || !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
-			return nil, invalid("invalid_body", "line %d of the headers: Name: value wanted, got %q", i+1, visible(line))
-		}
-		edit.Headers[name] = append(edit.Headers[name], value)
+	var err error
+	if edit.Headers, err = parseHeaders(headers, d.Headers); err != nil {
+		return nil, err
 	}
 	if bytes.Equal(edit.Payload, d.Payload) && (len(edit.Headers)+len(d.Headers) == 0 || reflect.DeepEqual(edit.Headers, d.Headers)) {
-		return nil, invalid("invalid_body", "nothing is changed; a plain replay sends it as it is, under its own id")
+		return nil, invalid(unchanged, "nothing is changed; a plain replay sends it as it is, under its own id")
 	}
 	return edit, nil
 }
