@@ -94,6 +94,7 @@ func natsRole(dir string) error {
 func (s *suite) run(ctx context.Context, chosen []string) error {
 	began := time.Now()
 	s.report.machine(filepath.Dir(s.dir))
+	var errs []error // one section's trouble leaves the others be
 	for _, section := range sections() {
 		for _, name := range chosen {
 			if section.name != name {
@@ -101,12 +102,13 @@ func (s *suite) run(ctx context.Context, chosen []string) error {
 			}
 			fmt.Fprintf(s.log, "%s %s\n", time.Now().Format(time.TimeOnly), name)
 			if err := section.run(ctx, s); err != nil {
-				return fmt.Errorf("%s: %w", name, err)
+				s.report.paragraph("This section ended early.")
+				errs = append(errs, fmt.Errorf("%s: %w", name, err))
 			}
 		}
 	}
 	s.report.paragraph("The run took %s. Load average at its end: %s.", time.Since(began).Round(time.Second), loadAverage())
-	return nil
+	return errors.Join(errs...)
 }
 
 // newStream makes the stream anew and fills it. It returns when all is stored.

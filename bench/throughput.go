@@ -61,6 +61,16 @@ func (s samples) ratio(other samples, figure func(sample) float64) []float64 {
 	return out
 }
 
+// cells are the settings of the race. Large messages on 100 routes are not among them:
+// the client's Consume asks for 500 messages a route, 3 GiB then, and the server cuts it
+// off as a slow consumer.
+func cells() []cell {
+	return []cell{
+		{1 << 10, 1, 1}, {1 << 10, 1, 64}, {1 << 10, 1, 256}, {1 << 10, 100, 1},
+		{64 << 10, 1, 1}, {64 << 10, 1, 64}, {64 << 10, 1, 256},
+	}
+}
+
 // throughput races all contestants through a full stream, in every cell.
 func throughput(ctx context.Context, s *suite) error {
 	s.report.title("Throughput")
@@ -70,24 +80,19 @@ func throughput(ctx context.Context, s *suite) error {
 		"goals of relay", "rate ÷ bare loop, at least 0.9", "CPU ÷ bare loop, at most 1.2",
 		"rate ÷ Watermill, at least 2.5", "CPU ÷ Watermill, at most 0.5", "MiB, at most 3 × those in flight + 60",
 	}}
-	for _, bytes := range []int{1 << 10, 64 << 10} {
-		for _, routes := range []int{1, 100} {
-			if err := s.newStream(ctx, s.messages(bytes), bytes, routes); err != nil {
+	filled := cell{}
+	for _, c := range cells() {
+		if c.bytes != filled.bytes || c.routes != filled.routes {
+			if err := s.newStream(ctx, s.messages(c.bytes), c.bytes, c.routes); err != nil {
 				return err
 			}
-			inFlight := []int{1, 64, 256}
-			if routes > 1 {
-				inFlight = inFlight[:1]
-			}
-			for _, n := range inFlight {
-				c := cell{bytes, routes, n}
-				got, err := s.race(ctx, c)
-				if err != nil {
-					return fmt.Errorf("%s: %w", c, err)
-				}
-				goals.rows = append(goals.rows, goalsOf(c, got))
-			}
+			filled = c
 		}
+		got, err := s.race(ctx, c)
+		if err != nil {
+			return fmt.Errorf("%s: %w", c, err)
+		}
+		goals.rows = append(goals.rows, goalsOf(c, got))
 	}
 	s.report.table(goals)
 	return nil
