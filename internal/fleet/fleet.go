@@ -78,6 +78,7 @@ type Fleet struct {
 
 	mu     sync.Mutex
 	own    sampler
+	read   time.Time // when own last read the metrics
 	id     string
 	others map[string]report
 	looked time.Time
@@ -158,6 +159,26 @@ func (f *Fleet) sample(now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.own.add(families, now)
+	f.read = now
+}
+
+// refresh reads what this process's gauges say now, unless it has done so a moment ago.
+// Counters wait for the next sample.
+func (f *Fleet) refresh() {
+	f.mu.Lock()
+	recent := time.Since(f.read) < askEvery/2
+	f.mu.Unlock()
+	if recent {
+		return
+	}
+	families, err := f.o.Gatherer.Gather()
+	if err != nil {
+		f.log.Debug("metrics not gathered whole", "err", err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.own.read(families)
+	f.read = time.Now()
 }
 
 func (f *Fleet) somebodyLooks(now time.Time) bool {
@@ -239,8 +260,10 @@ func (f *Fleet) Processes() []Process {
 	return list
 }
 
-// Lag is how many dead letters and attempts the database does not hold yet.
+// Lag is how many dead letters and attempts the database does not hold yet, as this
+// process's projector last found.
 func (f *Fleet) Lag() int {
+	f.refresh()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.own.lag
@@ -249,6 +272,7 @@ func (f *Fleet) Lag() int {
 // Figures are those of every route that some process has attempted anything on in the
 // last hour, over all processes.
 func (f *Fleet) Figures() map[string]Figures {
+	f.refresh()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	sums := map[string]*sum{}

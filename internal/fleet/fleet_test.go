@@ -117,3 +117,18 @@ func TestRubbish(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// TestFresh: what this process has before it is told as it stands, not as last sampled.
+// Nothing samples here.
+func TestFresh(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	lag := prometheus.NewGauge(prometheus.GaugeOpts{Name: "relay_projection_lag", Help: "."})
+	inFlight := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "relay_in_flight", Help: "."}, []string{"route"})
+	reg.MustRegister(lag, inFlight)
+	f := fleet.New(fleet.Options{Gatherer: reg})
+	for _, n := range []int{7, 0, 12} {
+		lag.Set(float64(n))
+		inFlight.WithLabelValues("orders").Set(float64(n))
+		testkit.Eventually(t, func() bool { return f.Lag() == n && f.Figures()["orders"].InFlight == n }, "a lag of %d", n)
+	}
+}
