@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -55,9 +56,7 @@ func (w *window) scheme(name string) {
 	}
 }
 
-// TestAccessible lets axe-core look at every page, in light and dark. What a page may not
-// load or run under its content security policy the browser tells its console, and that
-// fails the test too.
+// TestAccessible lets axe-core look at every page, in light and dark.
 func TestAccessible(t *testing.T) {
 	script := axe(t)
 	s := start(t, func(o *admin.Options) {
@@ -65,22 +64,44 @@ func TestAccessible(t *testing.T) {
 	})
 	pages := everyPage(s)
 	w := open(t, s.url)
+	w.accessible(script, pages...)
+	open(t, guarded(t, staff(t), nil).url).accessible(script, "/login")
+	w.wrong = slices.DeleteFunc(w.wrong, func(text string) bool { return strings.Contains(text, "404") })
+}
+
+// accessible fails the test for what axe-core finds on the pages.
+func (w *window) accessible(script string, paths ...string) {
+	w.t.Helper()
 	for _, name := range []string{"light", "dark"} {
 		w.scheme(name)
-		for _, path := range pages {
+		for _, path := range paths {
 			w.visit(path)
 			found, err := chromedp.Run(w.ctx, chromedp.Evaluate[[]string](script+`;axe.run({runOnly:["wcag2a","wcag2aa","wcag21a","wcag21aa","wcag22aa","best-practice"]}).then(
 				r => r.violations.map(v => v.id + ": " + v.help + " at " + v.nodes.map(n => n.target + " " + n.failureSummary).join("; ")))`,
 				func(p *js.EvaluateParams) { p.AwaitPromise = new(true) }))
 			if err != nil {
-				t.Fatal(err)
+				w.t.Fatal(err)
 			}
 			for _, text := range found {
-				t.Errorf("%s, %s: %s", path, name, text)
+				w.t.Errorf("%s, %s: %s", path, name, text)
 			}
 		}
 	}
-	w.wrong = slices.DeleteFunc(w.wrong, func(text string) bool { return strings.Contains(text, "404") })
+}
+
+// TestViolationsAreCounted: what every other browser test counts none of can be counted.
+func TestViolationsAreCounted(t *testing.T) {
+	w := open(t, start(t, nil).url)
+	w.visit("/")
+	w.do(chromedp.Evaluate[chromedp.Void](`void document.body.insertAdjacentHTML("beforeend", "<p style='color: red'>x</p>")`))
+	testkit.Eventually(t, func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.violations == 1
+	}, "one violation")
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.violations, w.wrong = 0, nil
 }
 
 // everyPage fills the store and returns a path of each page.
@@ -234,6 +255,28 @@ func TestLive(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.becomes("0 of 2")
+}
+
+// TestLiveByPolling: where the stream of events cannot be had, pages change all the same.
+func TestLiveByPolling(t *testing.T) {
+	s := start(t, nil)
+	web := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/events" {
+			http.Error(rw, "no stream", http.StatusServiceUnavailable)
+			return
+		}
+		s.handler.ServeHTTP(rw, r)
+	}))
+	t.Cleanup(web.Close)
+	w := open(t, web.URL)
+	w.visit("/")
+	w.becomes("Not live: relay does not answer")
+	s.add(dead(1, nil))
+	w.becomes("Look at them")
+	w.becomes("Updated every 5 s")
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.wrong = slices.DeleteFunc(w.wrong, func(text string) bool { return strings.Contains(text, "503") })
 }
 
 // becomes waits until the page says one of the texts.

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/audits"
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
@@ -27,14 +29,16 @@ import (
 )
 
 // window is a browser on the admin surface. It remembers what must not happen: a
-// dialog, an error in the console, a request to another host.
+// dialog, an error in the console, a request to another host, something that the content
+// security policy forbids.
 type window struct {
 	t   *testing.T
 	ctx context.Context
 	url string
 
-	mu    sync.Mutex
-	wrong []string
+	mu         sync.Mutex
+	wrong      []string
+	violations int // of the content security policy
 }
 
 func open(t *testing.T, url string) *window {
@@ -49,11 +53,17 @@ func open(t *testing.T, url string) *window {
 	if _, err := chromedp.Call(ctx, network.Enable, network.EnableParams{}); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := chromedp.Call(ctx, audits.Enable, cdp.Empty{}); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		for _, text := range w.wrong {
 			t.Error("in the browser: " + text)
+		}
+		if w.violations != 0 {
+			t.Errorf("%d violations of the content security policy", w.violations)
 		}
 	})
 	return w
@@ -70,6 +80,12 @@ func (w *window) watch(ev any) {
 		text = "exception: " + e.ExceptionDetails.Text
 	case *js.EventConsoleAPICalled:
 		text = fmt.Sprintf("console call: %s", e.Type)
+	case *audits.EventIssueAdded:
+		if e.Issue.Code == audits.InspectorIssueCodeContentSecurityPolicyIssue {
+			w.mu.Lock()
+			w.violations++
+			w.mu.Unlock()
+		}
 	case *network.EventRequestWillBeSent:
 		if !strings.HasPrefix(e.Request.URL, w.url) {
 			text = "request to " + e.Request.URL

@@ -97,10 +97,10 @@ func depth(data []byte) int {
 	return deepest
 }
 
-// ago says how long past something is, in one unit.
+// ago says how long past something is, in one unit. Clocks of two machines differ a little.
 func ago(d time.Duration) string {
 	switch {
-	case d < 0:
+	case d <= -10*time.Second:
 		return "in the future"
 	case d < 10*time.Second:
 		return "just now"

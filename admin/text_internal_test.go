@@ -52,7 +52,8 @@ func TestPrettyJSON(t *testing.T) {
 func TestFigures(t *testing.T) {
 	for _, test := range []struct{ got, want string }{
 		{digits(0), "0"}, {digits(999), "999"}, {digits(12_438), "12,438"}, {digits(uint64(1_000_000)), "1,000,000"}, {digits(-1234), "-1,234"}, {digits(-123), "-123"},
-		{ago(-time.Second), "in the future"}, {ago(3 * time.Second), "just now"}, {ago(90 * time.Second), "90 s ago"},
+		{ago(-time.Minute), "in the future"}, {ago(-time.Second), "just now"},
+		{ago(3 * time.Second), "just now"}, {ago(90 * time.Second), "90 s ago"},
 		{ago(5 * time.Minute), "5 min ago"}, {ago(5 * time.Hour), "5 h ago"}, {ago(49 * time.Hour), "2 days ago"},
 		{duration(90 * time.Second), "1m30s"}, {duration(30 * time.Second), "30s"}, {duration(24 * time.Hour), "24h"},
 		{duration(10 * time.Minute), "10m"}, {duration(7 * 24 * time.Hour), "7d"}, {duration(90 * time.Minute), "1h30m"}, {duration(0), "0s"},

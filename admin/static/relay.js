@@ -8,8 +8,8 @@ const on = (type, handle) => document.addEventListener(type, handle);
 const one = (selector, from = document) => from.querySelector(selector);
 const all = (selector, from = document) => [...from.querySelectorAll(selector)];
 
-// Live pages. htmx reads the stream, and lets go of it while nobody looks; when
-// nothing has come for long, the page is asked for instead.
+// Live pages. htmx reads the stream, and lets go of it while nobody looks; when there is
+// none, or nothing has come for long, the page is asked for instead.
 const live = one("[data-pulse]") && one("#live");
 if (live) {
   const state = one("[data-pulse-state]"), button = one("[data-pulse-button]");
@@ -40,9 +40,10 @@ if (live) {
       await htmx.ajax("GET", location.pathname + location.search, {target: "#live", select: "#live > *", swap: "innerMorph"});
     } catch { /* relay is away; the next turn asks again */ }
   }, 5000);
-  on("htmx:after:request", (e) => { say(e.detail.ctx.response.status < 400 ? "Updated every 5 s" : "Not live: relay does not answer"); });
-  on("htmx:error", () => { say("Not live: relay does not answer"); });
-  on("htmx:sse:error", () => { say("Not live: relay does not answer"); });
+  const lost = () => { last = 0; say("Not live: relay does not answer"); };
+  on("htmx:after:request", (e) => { if (e.detail.ctx.response.status < 400) say("Updated every 5 s"); else lost(); });
+  on("htmx:error", lost);
+  on("htmx:sse:error", lost);
 }
 
 // Copying.
