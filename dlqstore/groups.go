@@ -37,7 +37,7 @@ func (s *store) Groups(ctx context.Context, f Filter, limit int) ([]Group, error
 	if limit <= 0 {
 		limit = defaultGroups
 	}
-	w, err := s.search(f, "")
+	w, err := s.search(ctx, f, "")
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,6 @@
 package dlqstore_test
 
 import (
-	"database/sql"
 	"slices"
 	"testing"
 	"time"
@@ -15,7 +14,7 @@ import (
 func BenchmarkMillion(b *testing.B) {
 	url := testkit.Postgres(b)
 	store := benchStore(b, url)
-	fillMillion(b, url)
+	testkit.FillDeadLetters(b, url, 1_000_000)
 	for range 100 { // as the projector does while dead letters come
 		if err := store.Project(b.Context(), dlqstore.Batch{}); err != nil {
 			b.Fatal(err)
@@ -73,32 +72,4 @@ func report(b *testing.B, ask func() error) {
 	}
 	slices.Sort(took)
 	b.ReportMetric(float64(took[len(took)*95/100].Microseconds())/1000, "p95-ms")
-}
-
-// fillMillion makes the rows inside the database.
-func fillMillion(b *testing.B, url string) {
-	b.Helper()
-	db, err := sql.Open("pgx", url)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer db.Close()
-	for _, statement := range []string{
-		`INSERT INTO dead_letters (id, route, state, reason, original_subject, payload, headers, error, status, retry_count,
-			consumer_name, stream, stream_sequence, published_at, failed_at, changed_at, family, replay_count, died_in,
-			error_class, cause, fingerprint)
-		SELECT 'msg_' || md5(n::text), CASE WHEN n % 100000 = 0 THEN 'rare' ELSE 'route-' || n % 20 END,
-			(ARRAY['dead', 'dead', 'dead', 'dead', 'dead', 'dead', 'delivered', 'discarded'])[1 + n % 8],
-			(ARRAY['exhausted', 'exhausted', 'exhausted', 'rejected'])[1 + n % 4], 'orders.' || n % 100 || '.created',
-			convert_to('{"customer": "customer-' || n || '", "items": "' || md5((n * 7)::text) || md5((n * 11)::text) || '"}', 'UTF8'),
-			'{"Event-Type": ["order"]}', 'the receiver answered ' || 500 + n % 7, CASE WHEN n % 1000 = 0 THEN 404 ELSE 500 + n % 7 END,
-			8, 'relay-orders', 'ORDERS', n, at, at + interval '1s', at, 'msg_' || md5(n::text), 0, 0, '5xx', 'the receiver answered ' || 500 + n % 7,
-			left(md5((n % 7)::text), 16)
-		FROM (SELECT n, '2026-03-01 12:00:00Z'::timestamptz - n * interval '7 seconds' AS at FROM generate_series(1, 1000000) AS n) AS g`,
-		`VACUUM ANALYZE dead_letters`,
-	} {
-		if _, err := db.ExecContext(b.Context(), statement); err != nil {
-			b.Fatal(err)
-		}
-	}
 }

@@ -85,6 +85,10 @@ type dialect struct {
 	// parameter of that number, in the column value.
 	elements   string
 	payloadHas string // a format too: the payload holds the bytes of the parameter
+	like       string // the operator LIKE in any case
+	// hasTextIndex is a query that prepares a transaction for a search by the index for
+	// text. It says whether there is one that helps to find $1. Empty: there is none.
+	hasTextIndex string
 	// subjectToken is a format for the nth token of the subject, counted from 0.
 	subjectToken func(n int) string
 }

@@ -27,7 +27,7 @@ func (p Page) limit() int {
 
 func (s *store) List(ctx context.Context, f Filter, p Page) (List, error) {
 	limit := p.limit()
-	w, err := s.search(f, p.Cursor)
+	w, err := s.search(ctx, f, p.Cursor)
 	if err != nil {
 		return List{}, err
 	}
@@ -49,18 +49,6 @@ func (s *store) List(ctx context.Context, f Filter, p Page) (List, error) {
 		}
 	}
 	return list, nil
-}
-
-// readEnd lets the next page go on where a search for text stopped looking.
-func (s *store) readEnd(ctx context.Context, w *conditions, list *List) error {
-	last := `SELECT id, failed_at FROM dead_letters` + w.looked + ` OFFSET ` + strconv.Itoa(searchDepth-1)
-	var id string
-	err := s.read.QueryRowContext(ctx, last, w.args[:w.lookedArgs]...).Scan(&id, (*stamp)(&list.SearchedTo))
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil // it looked at all there is
-	}
-	list.Next = formatCursor(list.SearchedTo, id)
-	return err
 }
 
 // readPage reads until the page is full, by number or by bytes.
@@ -109,7 +97,7 @@ func (s *store) Count(ctx context.Context, f Filter) (int, error) {
 	if countable(f) {
 		query = `SELECT CAST(coalesce(sum(n), 0) AS bigint) FROM ` + tally(&args, f, time.Now())
 	} else {
-		w, err := s.search(f, "")
+		w, err := s.search(ctx, f, "")
 		if err != nil {
 			return 0, err
 		}
@@ -131,14 +119,6 @@ type conditions struct {
 	// the order and the limit of that, with the first lookedArgs parameters.
 	looked     string
 	lookedArgs int
-}
-
-// from is the table, or what of it is looked at.
-func (c *conditions) from() string {
-	if c.looked == "" {
-		return "dead_letters"
-	}
-	return `(SELECT ` + searchColumns + ` FROM dead_letters` + c.looked + `) AS dead_letters`
 }
 
 func (c *conditions) add(condition string) { c.parts = append(c.parts, condition) }
@@ -163,39 +143,10 @@ func (c *conditions) sql() string {
 	return " WHERE " + strings.Join(c.parts, " AND ")
 }
 
-// searchDepth is how many dead letters a search for text looks at, the newest first.
-const searchDepth = 10_000
-
-// search is where, from a page's cursor on, and looks for text in a bounded number of
-// dead letters only. What is an id is looked for as such.
-func (s *store) search(f Filter, cursor string) (*conditions, error) {
-	text := f.Query
-	f.Query = ""
-	w := s.where(f)
-	if len(text) == idTextBytes && strings.HasPrefix(text, idPrefix) {
-		w.add(`id = ` + w.arg(text))
-		text = ""
-	}
-	if cursor != "" {
-		failed, id, err := parseCursor(cursor)
-		if err != nil {
-			return nil, err
-		}
-		w.add(`(failed_at, id) < (` + w.arg(failed) + `, ` + w.arg(id) + `)`)
-	}
-	if text == "" {
-		return w, nil
-	}
-	w.looked = w.sql() + ` ORDER BY failed_at DESC, id DESC LIMIT ` + strconv.Itoa(searchDepth)
-	w.lookedArgs, w.parts = len(w.args), nil
-	s.whereText(w, text)
-	return w, nil
-}
-
 func (s *store) where(f Filter) *conditions {
 	w := &conditions{}
 	if f.IDs != nil {
-		w.add(fmt.Sprintf(s.dialect.isOneOf, "id", w.number(string(mustJSON(f.IDs)))))
+		s.whereID(w, f.IDs)
 	}
 	whereKind(w, f)
 	if f.Subject != "" {
@@ -236,16 +187,6 @@ func whereTime(w *conditions, column string, since, until time.Time) {
 		w.add(column + ` < ` + w.arg(formatStamp(until)))
 	}
 }
-
-func (s *store) whereText(w *conditions, query string) {
-	text := w.arg(`%` + likeEscaper.Replace(query) + `%`)
-	w.add(`(id = ` + w.arg(query) +
-		` OR lower(original_subject) LIKE lower(` + text + `) ESCAPE '\'` +
-		` OR lower(error) LIKE lower(` + text + `) ESCAPE '\'` +
-		` OR ` + fmt.Sprintf(s.dialect.payloadHas, w.number([]byte(query))) + `)`)
-}
-
-var likeEscaper = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
 
 // indexedSubject is how much of a subject stands in its index.
 const indexedSubject = 500

@@ -81,6 +81,7 @@ func sqliteDialect() dialect {
 		isOneOf:        "%s IN (SELECT value FROM json_each($%d))",
 		elements:       "json_each($%d)",
 		payloadHas:     "instr(payload, $%d) > 0",
+		like:           "LIKE",
 		// The subject as a JSON list of its tokens.
 		subjectToken: func(n int) string {
 			return fmt.Sprintf(`('[' || replace(json_quote(original_subject), '.', '","') || ']') ->> %d`, n)

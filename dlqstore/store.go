@@ -106,7 +106,8 @@ type Store interface {
 	// Get returns one dead letter with its attempts, or ErrNotFound.
 	Get(ctx context.Context, id string) (DeadLetter, error)
 	// Count returns how many dead letters the filter chooses, at most MaxCount+1. Of a
-	// text it tells how many there are among the newest that a search looks at.
+	// text it tells how many there are among the newest that a search looks at; where
+	// the database has an index for text, and it stands in few, that is in all.
 	Count(ctx context.Context, f Filter) (int, error)
 	// Groups returns the dead letters that the filter chooses by cause and route, the
 	// largest groups first, at most limit: 50 when it is 0, never more than 500.
