@@ -112,7 +112,7 @@ func (w *wakes) count() int {
 
 // surface is an admin server over a store on disk.
 type surface struct {
-	t       *testing.T
+	t       testing.TB
 	url     string
 	handler http.Handler
 	store   dlqstore.Store
@@ -126,7 +126,7 @@ func start(t *testing.T, change func(*admin.Options)) *surface {
 	return startOn(t, "sqlite:"+filepath.Join(t.TempDir(), "relay.db"), change)
 }
 
-func startOn(t *testing.T, database string, change func(*admin.Options)) *surface {
+func startOn(t testing.TB, database string, change func(*admin.Options)) *surface {
 	t.Helper()
 	store, err := dlqstore.Open(t.Context(), database, dlqstore.OpenOptions{})
 	if err != nil {
