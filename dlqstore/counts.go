@@ -23,7 +23,9 @@ const (
 )
 
 // countable says that the counts tell how many dead letters the filter chooses.
-func countable(f Filter) bool { return f.IDs == nil && f.Subject == "" && f.Query == "" }
+func countable(f Filter) bool {
+	return f.IDs == nil && f.Subject == "" && f.Query == "" && f.MinAttempts == 0
+}
 
 // tally is a table with the columns route, fingerprint, state and n, whose sum of n is
 // how many dead letters the filter chooses. Its parameters are added to those given.

@@ -155,6 +155,7 @@ func (s *store) where(f Filter) *conditions {
 	if f.Query != "" {
 		s.whereText(w, f.Query)
 	}
+	whereAttempts(w, f.MinAttempts)
 	whereTime(w, "failed_at", f.Since, f.Until)
 	return w
 }
@@ -175,6 +176,12 @@ func whereKind(w *conditions, f Filter) {
 	}
 	if f.Fingerprint != "" {
 		w.add(`fingerprint = ` + w.arg(f.Fingerprint))
+	}
+}
+
+func whereAttempts(w *conditions, least int) {
+	if least > 0 {
+		w.add(`retry_count >= ` + w.arg(least))
 	}
 }
 

@@ -22,7 +22,7 @@ func testFilters(t *testing.T, s dlqstore.Store, _ *sql.DB) {
 	}
 	special := letter(len(subjects))
 	special.Route, special.Reason, special.Status, special.OriginalSubject = "other", dlqstore.Poison, 0, strings.Repeat("long.", 700)+"end"
-	special.Error, special.Payload = "100% of Ärger_", []byte("\x00binary\xff")
+	special.Error, special.Payload, special.RetryCount = "100% of Ärger_", []byte("\x00binary\xff"), 20
 	project(t, s, append(all, special)...)
 	check(t, s.Discard(t.Context(), letter(2).ID, "", alice))
 
@@ -47,6 +47,9 @@ func testFilters(t *testing.T, s dlqstore.Store, _ *sql.DB) {
 		"subject quote":      {dlqstore.Filter{Subject: `odd."quote\.*`}, []int{5}},
 		"subject long":       {dlqstore.Filter{Subject: special.OriginalSubject}, []int{7}},
 		"subject long tail":  {dlqstore.Filter{Subject: strings.Repeat("long.", 600) + ">"}, []int{7}},
+		"attempts":           {dlqstore.Filter{MinAttempts: 20}, []int{7}},
+		"too many attempts":  {dlqstore.Filter{MinAttempts: 21}, nil},
+		"attempts and text":  {dlqstore.Filter{MinAttempts: 2, Query: "EU.de"}, []int{2}},
 		"since":              {dlqstore.Filter{Since: letter(6).FailedAt}, []int{7, 6}},
 		"until":              {dlqstore.Filter{Until: letter(1).FailedAt}, []int{0}},
 		"query id":           {dlqstore.Filter{Query: letter(4).ID}, []int{4}},

@@ -22,11 +22,11 @@ const (
 	frequent    = 10
 )
 
-// search is where, from a page's cursor on, bounded where it looks for text. What is an
-// id is looked for as such.
+// search is where, from a page's cursor on, bounded where it looks for text or for many
+// attempts, of which there is no index. What is an id is looked for as such.
 func (s *store) search(ctx context.Context, f Filter, cursor string) (*conditions, error) {
-	text := f.Query
-	f.Query = ""
+	text, attempts := f.Query, f.MinAttempts
+	f.Query, f.MinAttempts = "", 0
 	w := s.where(f)
 	if len(text) == idTextBytes && strings.HasPrefix(text, idPrefix) {
 		w.add(`id = ` + w.arg(text))
@@ -39,19 +39,21 @@ func (s *store) search(ctx context.Context, f Filter, cursor string) (*condition
 		}
 		w.add(`(failed_at, id) < (` + w.arg(failed) + `, ` + w.arg(id) + `)`)
 	}
-	if text == "" {
-		return w, nil
-	}
-	ids, found, err := s.byTextIndex(ctx, w, text)
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("search for text: %w", err)
-	case found:
-		s.whereID(w, ids)
-	default:
+	if text != "" {
+		ids, found, err := s.byTextIndex(ctx, w, text)
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("search for text: %w", err)
+		case found:
+			s.whereID(w, ids)
+		default:
+			w.lookAt(searchDepth)
+			s.whereText(w, text)
+		}
+	} else if attempts > 0 {
 		w.lookAt(searchDepth)
-		s.whereText(w, text)
 	}
+	whereAttempts(w, attempts)
 	return w, nil
 }
 

@@ -57,10 +57,11 @@ type Filter struct {
 	Reason      Reason    `json:"reason,omitempty"`
 	Status      int       `json:"status,omitempty"`
 	State       State     `json:"state,omitempty"`
-	Fingerprint string    `json:"fingerprint,omitempty"` // that of a Group
-	Query       string    `json:"q,omitempty"`           // the id, or text in subject or error in any case, or bytes in the payload
-	Since       time.Time `json:"since,omitzero"`        // failed at this time or later
-	Until       time.Time `json:"until,omitzero"`        // failed before this time
+	Fingerprint string    `json:"fingerprint,omitempty"`  // that of a Group
+	MinAttempts int       `json:"min_attempts,omitempty"` // so many attempts or more
+	Query       string    `json:"q,omitempty"`            // the id, or text in subject or error in any case, or bytes in the payload
+	Since       time.Time `json:"since,omitzero"`         // failed at this time or later
+	Until       time.Time `json:"until,omitzero"`         // failed before this time
 }
 
 // Page asks for one page of a list.

@@ -9,7 +9,7 @@ import (
 // the newest at FilledUntil: of 20 routes from route-0 on and a rare one, of seven causes.
 func FillDeadLetters(t testing.TB, url string, n int) {
 	t.Helper()
-	const atOnce = 100_000
+	const atOnce = 20_000
 	for from := 1; from <= n; from += atOnce {
 		execSQL(t, url, fmt.Sprintf(insertDeadLetters, FilledUntil, from, min(n, from+atOnce-1)))
 	}
