@@ -32,6 +32,11 @@ func (s *Server) importDeadLetters(w http.ResponseWriter, r *http.Request) error
 		} else {
 			err = bodyProblem(err, maxReplayBytes)
 		}
+		if err == nil && d.HeadersExact != nil {
+			if d.Headers, err = dlqstore.ParseExactHeaders(*d.HeadersExact); err != nil {
+				err = invalid("invalid_body", "headers_base64: a list of objects with name and values in base64 wanted")
+			}
+		}
 		if p, ok := errors.AsType[*problem](err); ok {
 			p.message = fmt.Sprintf("dead letter %d: %s", n, p.message)
 			return p

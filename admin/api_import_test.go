@@ -2,10 +2,14 @@ package admin_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
+
+	"pgregory.net/rapid"
 
 	"relay/admin"
 	"relay/dlqstore"
@@ -33,11 +37,42 @@ func TestImport(t *testing.T) {
 	first, _, _ := strings.Cut(lines, "\n")
 	for name, body := range map[string]string{
 		"no JSON": "x", "no object": "[1]", "an id": strings.Replace(first, "msg_", "x", 1), "no payload": `{"id":"msg_aaaaaaaaaaaaaaaaaaaaaaaaaa"}`,
-		"a reason": strings.Replace(first, `"exhausted"`, `"tired"`, 1), "in the second": first + "\n{}", "a status": strings.Replace(first, `"status":503`, `"status":5030`, 1),
+		"a reason": strings.Replace(first, `"exhausted"`, `"tired"`, 1), "in the second": first + "\n{}", "headers": strings.Replace(first, `"headers":`, `"headers_base64":[{"name":"ä"}],"headers":`, 1), "a status": strings.Replace(first, `"status":503`, `"status":5030`, 1),
 	} {
 		if got := to.post("/api/v1/dead-letters/import", body); got.status != http.StatusBadRequest || to.code(got) != "invalid_body" && to.code(got) != "invalid_parameter" {
 			t.Errorf("%s: got %d %s", name, got.status, got.body)
 		}
+	}
+}
+
+// Headers of any bytes come through an export and an import as they are.
+func TestImportKeepsHeaders(t *testing.T) {
+	from, to := start(t, nil), start(t, nil)
+	n := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		some := rapid.Map(rapid.SliceOfN(rapid.SampledFrom([]byte("Ab-\x00\r\n\xc3\x84\xff\"")), 1, 6), func(b []byte) string { return string(b) })
+		n++
+		id := from.add(dead(n, func(d *dlqstore.DeadLetter) {
+			d.Headers = rapid.MapOfN(some, rapid.SliceOfN(some, 1, 3), 1, 4).Draw(rt, "headers")
+		}))[0]
+		var page struct {
+			DeadLetters []json.RawMessage `json:"dead_letters"`
+		}
+		from.decode(from.get("/api/v1/dead-letters?q="+id), &page)
+		if got := to.post("/api/v1/dead-letters/import", string(page.DeadLetters[0])); got.body != `{"imported":1,"known":0}`+"\n" {
+			rt.Fatalf("import: %d %s", got.status, got.body)
+		}
+		want, err := from.store.Get(t.Context(), id)
+		got, goterr := to.store.Get(t.Context(), id)
+		if err = errors.Join(err, goterr); err != nil || !reflect.DeepEqual(got.Headers, want.Headers) {
+			rt.Fatalf("got  %q\nwant %q, %v", got.Headers, want.Headers, err)
+		}
+	})
+	plain := start(t, nil)
+	plain.add(dead(1, nil))
+	line := plain.get("/api/v1/dead-letters").body
+	if strings.Contains(line, "headers_base64") {
+		t.Errorf("headers that are text stand there twice: %s", line)
 	}
 }
 

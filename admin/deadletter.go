@@ -3,6 +3,7 @@ package admin
 import (
 	"encoding/json"
 	"math"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -19,10 +20,13 @@ type deadLetterJSON struct {
 	OriginalData    json.RawMessage     `json:"original_data,omitempty"` // the payload itself, digits kept, when it is JSON
 	Payload         []byte              `json:"payload_base64"`
 	Headers         map[string][]string `json:"headers"`
-	Error           string              `json:"error"`
-	Status          int                 `json:"status"` // 0: there was no answer
-	ErrorClass      string              `json:"error_class"`
-	Fingerprint     string              `json:"fingerprint"` // of the cause, as in dead-letter-groups
+	// HeadersExact are the headers too, as dlqstore.ExactHeaders writes them; absent
+	// unless one of them is no UTF-8.
+	HeadersExact *json.RawMessage `json:"headers_base64,omitempty"`
+	Error        string           `json:"error"`
+	Status       int              `json:"status"` // 0: there was no answer
+	ErrorClass   string           `json:"error_class"`
+	Fingerprint  string           `json:"fingerprint"` // of the cause, as in dead-letter-groups
 	// Response is the start of the answer's body as text; one that is no UTF-8 comes
 	// as ResponseBase64 instead.
 	Response       string        `json:"response"`
@@ -60,6 +64,10 @@ func toJSON(d dlqstore.DeadLetter) deadLetterJSON {
 	if out.Headers == nil {
 		out.Headers = map[string][]string{}
 	}
+	if !utf8Headers(d.Headers) {
+		exact := json.RawMessage(dlqstore.ExactHeaders(d.Headers))
+		out.HeadersExact = &exact
+	}
 	if isJSON(d.Payload) {
 		out.OriginalData = d.Payload
 	}
@@ -69,6 +77,15 @@ func toJSON(d dlqstore.DeadLetter) deadLetterJSON {
 		out.ResponseBase64 = d.Response
 	}
 	return out
+}
+
+func utf8Headers(h map[string][]string) bool {
+	for name, values := range h {
+		if !utf8.ValidString(name) || slices.ContainsFunc(values, func(v string) bool { return !utf8.ValidString(v) }) {
+			return false
+		}
+	}
+	return true
 }
 
 func attemptsJSON(list []dlqstore.Attempt) []attemptJSON {

@@ -100,7 +100,7 @@ func editedID(original DeadLetter, edit Edit) string {
 	buf = append(buf, 0)
 	buf = strconv.AppendInt(buf, int64(original.ReplayCount), 10)
 	buf = append(buf, 0)
-	buf = append(buf, exactHeaders(edit.Headers)...)
+	buf = append(buf, ExactHeaders(edit.Headers)...)
 	buf = append(buf, 0)
 	buf = append(buf, edit.Payload...)
 	return idOf(buf)

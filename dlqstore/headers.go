@@ -17,7 +17,7 @@ const (
 	// origPrefix stands before the name of an original header that would mean
 	// something to JetStream, to a client library or to relay.
 	origPrefix = "Relay-Orig-"
-	// headerOrigRest holds, as exactHeaders writes them, the original headers that
+	// headerOrigRest holds, as ExactHeaders writes them, the original headers that
 	// the client library would not write as they are.
 	headerOrigRest = "Relay-Orig"
 )
@@ -49,7 +49,7 @@ func addOriginal(h nats.Header, orig map[string][]string) {
 		}
 	}
 	if len(rest) > 0 {
-		h.Set(headerOrigRest, string(exactHeaders(rest)))
+		h.Set(headerOrigRest, string(ExactHeaders(rest)))
 	}
 }
 
@@ -64,7 +64,7 @@ func original(h nats.Header) (map[string][]string, error) {
 		}
 	}
 	if v := h.Get(headerOrigRest); v != "" {
-		rest, err := parseExactHeaders([]byte(v))
+		rest, err := ParseExactHeaders([]byte(v))
 		if err != nil {
 			return nil, fmt.Errorf("header %s: %w", headerOrigRest, err)
 		}
@@ -101,8 +101,9 @@ type exactHeader struct {
 	Values [][]byte `json:"values"`
 }
 
-// exactHeaders writes headers byte for byte as ASCII, the same headers always alike.
-func exactHeaders(h map[string][]string) []byte {
+// ExactHeaders writes headers byte for byte as ASCII, the same headers always alike: a JSON
+// list of objects with name and values in base64.
+func ExactHeaders(h map[string][]string) []byte {
 	list := make([]exactHeader, 0, len(h))
 	for _, name := range slices.Sorted(maps.Keys(h)) {
 		e := exactHeader{Name: []byte(name), Values: make([][]byte, 0, len(h[name]))}
@@ -114,8 +115,8 @@ func exactHeaders(h map[string][]string) []byte {
 	return mustJSON(list)
 }
 
-// parseExactHeaders is the inverse of exactHeaders.
-func parseExactHeaders(data []byte) (map[string][]string, error) {
+// ParseExactHeaders is the inverse of ExactHeaders. It fails on what that does not write.
+func ParseExactHeaders(data []byte) (map[string][]string, error) {
 	var list []exactHeader
 	if err := json.Unmarshal(data, &list); err != nil {
 		return nil, err
@@ -147,7 +148,7 @@ func headerColumns(h map[string][]string) (query string, exact []byte) {
 		clean[cleanName] = append(clean[cleanName], cleaned...)
 	}
 	if changed {
-		exact = exactHeaders(h)
+		exact = ExactHeaders(h)
 	}
 	return string(mustJSON(clean)), exact
 }
@@ -155,7 +156,7 @@ func headerColumns(h map[string][]string) (query string, exact []byte) {
 // parseHeaderColumns is the inverse of headerColumns.
 func parseHeaderColumns(query string, exact []byte) (map[string][]string, error) {
 	if exact != nil {
-		return parseExactHeaders(exact)
+		return ParseExactHeaders(exact)
 	}
 	var h map[string][]string
 	if err := json.Unmarshal([]byte(query), &h); err != nil {

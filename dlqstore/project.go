@@ -248,7 +248,7 @@ func (s *store) quarantine(ctx context.Context, tx *sql.Tx, u Unreadable) error 
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING`
 	headers, exact := headerColumns(u.Headers)
 	sum := sha256.New()
-	fmt.Fprintf(sum, "%s\x00%d\x00%s\x00%s\x00", u.Stream, u.Sequence, u.Subject, exactHeaders(u.Headers))
+	fmt.Fprintf(sum, "%s\x00%d\x00%s\x00%s\x00", u.Stream, u.Sequence, u.Subject, ExactHeaders(u.Headers))
 	sum.Write(u.Data)
 	data := u.Data
 	if data == nil {
