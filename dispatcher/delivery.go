@@ -198,6 +198,19 @@ func (r *route) record(ctx context.Context, d *delivery, out Outcome) error {
 	return nil
 }
 
+// unrecorded takes an attempt's event that no stream has confirmed. One that was on its
+// way when the connection ended goes again, with what is sent after the reconnect; that
+// it may be there twice means nothing to the projector.
+func (s *shared) unrecorded(_ jetstream.JetStream, m *nats.Msg, err error) {
+	if errors.Is(err, nats.ErrDisconnected) {
+		again := &nats.Msg{Subject: m.Subject, Header: m.Header, Data: m.Data}
+		if _, err = s.js.PublishMsgAsync(again, jetstream.WithRetryAttempts(eventRetries)); err == nil {
+			return
+		}
+	}
+	s.log.Warn("attempt not recorded", "subject", m.Subject, "err", err)
+}
+
 // park publishes the dead letter and waits until the stream has it. When that fails
 // the message must not be ended: the outcome becomes nak.
 func (r *route) park(ctx context.Context, d *delivery, out Outcome) Outcome {

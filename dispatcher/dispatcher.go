@@ -145,10 +145,7 @@ func New(o Options) (*Dispatcher, error) {
 		allowRecreate: o.AllowRecreate, maxInFlightBytes: o.MaxInFlightBytes, looks: make(chan struct{}, mostLooks),
 	}
 	s.current.Store(o.Config)
-	s.js, err = jetstream.New(o.Conn, jetstream.WithPublishAsyncErrHandler(
-		func(_ jetstream.JetStream, m *nats.Msg, err error) {
-			s.log.Warn("attempt not recorded", "subject", m.Subject, "err", err)
-		}))
+	s.js, err = jetstream.New(o.Conn, jetstream.WithPublishAsyncErrHandler(s.unrecorded))
 	if err != nil {
 		return nil, fmt.Errorf("use JetStream: %w", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -510,4 +511,32 @@ func TestPullRequestsUnanswered(t *testing.T) {
 	if why := d.Status()[0].Reason; !strings.Contains(why, "$JS.API.CONSUMER.MSG.NEXT.ORDERS.relay-billing") {
 		t.Errorf("reason %q does not name the permission", why)
 	}
+}
+
+// What was on its way when the connection ended is told all the same: each request that
+// failed stands in the stream of attempts.
+func TestRecordsEveryAttemptOverRestarts(t *testing.T) {
+	const messages, attempts = 300, 3
+	h, r := newHouse(t), testkit.NewReceiver(t, testkit.Status(http.StatusConflict))
+	c := config(t, oneRoute, r.URL)
+	c.Routes[0].Consumer.AckWait = 2 * time.Second // what a restart leaves unsettled comes again soon
+	h.start(c, h.reconnecting)
+	for i := range messages {
+		h.publish("orders.created", strconv.Itoa(i))
+	}
+	for n := 1; n <= attempts; n++ {
+		r.Wait(t, n*messages-messages/2)
+		h.nats.Restart(t)
+		h.js = h.nats.JetStream(t)
+	}
+	h.awaitDead(messages)
+	testkit.Eventually(t, func() bool {
+		recorded := map[string]bool{}
+		for _, a := range h.attempts() {
+			recorded[a.ID+" "+strconv.Itoa(a.Number)] = true
+		}
+		return !slices.ContainsFunc(r.Requests(), func(q testkit.Request) bool {
+			return !recorded[q.Header.Get("Webhook-Id")+" "+q.Header.Get("Relay-Attempt")]
+		})
+	}, "an event of each request")
 }
