@@ -26,7 +26,7 @@ type groupJSON struct {
 
 // filterParameters are the names under which a query chooses dead letters.
 func filterParameters() []string {
-	return []string{"route", "subject", "reason", "status", "state", "fingerprint", "q", "since", "until"}
+	return []string{"route", "subject", "reason", "status", "min_attempts", "state", "fingerprint", "q", "since", "until"}
 }
 
 func (s *Server) listGroups(w http.ResponseWriter, r *http.Request) error {

@@ -18,6 +18,7 @@ type filterRequest struct {
 	Status      int      `json:"status"`
 	State       string   `json:"state"` // only dead ones are replayed
 	Fingerprint string   `json:"fingerprint"`
+	MinAttempts int      `json:"min_attempts"`
 	Query       string   `json:"q"`
 	Since       string   `json:"since"`
 	Until       string   `json:"until"`
@@ -131,6 +132,9 @@ func (f *filterRequest) parse(now time.Time) (dlqstore.Filter, error) {
 	}
 	if f.Status != 0 {
 		query.Set("status", strconv.Itoa(f.Status))
+	}
+	if f.MinAttempts != 0 {
+		query.Set("min_attempts", strconv.Itoa(f.MinAttempts))
 	}
 	filter, _, err := parseFilter(query, now)
 	if err != nil {

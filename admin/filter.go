@@ -14,6 +14,9 @@ import (
 // maxTextBytes bounds a word that is searched for, a reason and the like.
 const maxTextBytes = 512
 
+// maxAttempts is more than any route makes.
+const maxAttempts = 1_000_000_000
+
 // parseFilter reads the parameters of a list of dead letters. Times are RFC 3339,
 // dates (UTC), or ages as in 90m, 24h or 7d.
 func parseFilter(q url.Values, now time.Time) (f dlqstore.Filter, p dlqstore.Page, err error) {
@@ -35,6 +38,9 @@ func parseFilter(q url.Values, now time.Time) (f dlqstore.Filter, p dlqstore.Pag
 		return f, p, err
 	}
 	if f.Status, err = parseNumber("status", q.Get("status"), 100, 999); err != nil {
+		return f, p, err
+	}
+	if f.MinAttempts, err = parseNumber("min_attempts", q.Get("min_attempts"), 1, maxAttempts); err != nil {
 		return f, p, err
 	}
 	if p.Limit, err = parseNumber("limit", q.Get("limit"), 1, 500); err != nil {

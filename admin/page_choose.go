@@ -279,7 +279,9 @@ func filterRequestOf(form url.Values) (f *filterRequest, err error) {
 		IDs: form["id"], Route: form.Get("route"), Subject: form.Get("subject"), Reason: form.Get("reason"),
 		Fingerprint: form.Get("fingerprint"), Query: form.Get("q"), Since: form.Get("since"), Until: form.Get("until"),
 	}
-	f.Status, err = parseNumber("status", form.Get("status"), 100, 999)
+	if f.Status, err = parseNumber("status", form.Get("status"), 100, 999); err == nil {
+		f.MinAttempts, err = parseNumber("min_attempts", form.Get("min_attempts"), 1, maxAttempts)
+	}
 	return f, err
 }
 

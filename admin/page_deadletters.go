@@ -36,10 +36,10 @@ type act struct {
 
 // filterForm is the filter as it was typed.
 type filterForm struct {
-	Route, Subject, Reason, Status, State, Query, Since, Until, Fingerprint string
-	Routes                                                                  []choice
-	Reasons                                                                 []choice
-	Ages                                                                    []choice
+	Route, Subject, Reason, Status, Attempts, State, Query, Since, Until, Fingerprint string
+	Routes                                                                            []choice
+	Reasons                                                                           []choice
+	Ages                                                                              []choice
 }
 
 type deadLetterRow struct {
@@ -125,7 +125,7 @@ func foundText(n int, searchedTo time.Time) string {
 }
 
 func hasFilters(query url.Values) bool {
-	return slices.ContainsFunc([]string{"route", "subject", "reason", "status", "q", "since", "until", "fingerprint"},
+	return slices.ContainsFunc([]string{"route", "subject", "reason", "status", "min_attempts", "q", "since", "until", "fingerprint"},
 		func(name string) bool { return query.Get(name) != "" })
 }
 
@@ -147,7 +147,7 @@ func stateTabs(query url.Values, current string) []tab {
 
 func (s *Server) filterForm(q url.Values) filterForm {
 	f := filterForm{
-		Route: q.Get("route"), Subject: q.Get("subject"), Reason: q.Get("reason"), Status: q.Get("status"),
+		Route: q.Get("route"), Subject: q.Get("subject"), Reason: q.Get("reason"), Status: q.Get("status"), Attempts: q.Get("min_attempts"),
 		State: q.Get("state"), Query: q.Get("q"), Since: q.Get("since"), Until: q.Get("until"), Fingerprint: q.Get("fingerprint"),
 	}
 	if f.State == "" {

@@ -179,6 +179,9 @@ func filterText(f dlqstore.Filter) string {
 	if f.Status != 0 {
 		say("status", strconv.Itoa(f.Status))
 	}
+	if f.MinAttempts != 0 {
+		say("attempts at least", digits(f.MinAttempts))
+	}
 	if f.Fingerprint != "" {
 		words = append(words, "of one cause")
 	}

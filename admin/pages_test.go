@@ -393,3 +393,28 @@ func TestReadingChangesNothing(t *testing.T) {
 		t.Errorf("before %s, after %s", before, after)
 	}
 }
+
+// TestAttemptsFilter: whatever is done with what the filter chooses is done with no more.
+func TestAttemptsFilter(t *testing.T) {
+	s := start(t, nil)
+	few := s.add(dead(1, func(d *dlqstore.DeadLetter) { d.RetryCount, d.OriginalSubject = 3, "orders.few" }))[0]
+	many := s.add(dead(2, nil))[0]
+	for _, query := range []string{"", "&q=order", "&state=all"} {
+		page := s.get("/dead-letters?min_attempts=8" + query)
+		s.has(page, many, `name="min_attempts" value="8"`)
+		if strings.Contains(page.body, few) {
+			t.Errorf("%q lists one of 3 attempts", query)
+		}
+	}
+	s.has(s.get("/dead-letters?min_attempts=x"), "in_attempts: a number from 1 to")
+	s.has(s.get("/replays/new?min_attempts=8"), "Replay 1", "attempts at least 8")
+	if got := s.get("/api/v1/dead-letters?min_attempts=9"); strings.Contains(got.body, "msg_") {
+		t.Errorf("the API lists %s", got.body)
+	}
+	if got := s.post("/api/v1/dead-letters/discard", `{"filter":{"min_attempts":8}}`); got.status != http.StatusOK {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	if s.state(few) != dlqstore.Dead || s.state(many) != dlqstore.Discarded {
+		t.Errorf("%s, %s", s.state(few), s.state(many))
+	}
+}
