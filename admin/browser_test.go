@@ -148,6 +148,9 @@ func night(s *surface) []string {
 	var batch dlqstore.Batch
 	for i := range 24 {
 		record := dead(i, func(d *dlqstore.DeadLetter) {
+			if i == 0 {
+				d.Headers = map[string][]string{"Content-Type": {"application/json"}, "Nats-Msg-Id": {"order-7"}, "X-Api-Key": {"k1"}}
+			}
 			switch i % 4 {
 			case 1:
 				d.Route, d.OriginalSubject, d.Status = "orders-to-search", "orders.eu.updated", 0
