@@ -45,6 +45,35 @@ func testStartReplayOnce(t *testing.T, s dlqstore.Store, raw *sql.DB) {
 	want(t, "error of an unknown id", errors.Is(err, dlqstore.ErrNotFound), true)
 }
 
+// testEditRace replays an original as it is and edited at once: one of both goes out.
+func testEditRace(t *testing.T, s dlqstore.Store, _ *sql.DB) {
+	const races = 10
+	for n := range races {
+		r := letter(n)
+		project(t, s, r)
+		errs := make(chan error)
+		for _, edit := range []*dlqstore.Edit{nil, {Payload: []byte("mended")}} {
+			go func() {
+				_, err := s.StartReplay(context.Background(), r.ID, edit, alice)
+				errs <- err
+			}()
+		}
+		started := 0
+		for range 2 {
+			var refused *dlqstore.StateError
+			if err := <-errs; err == nil {
+				started++
+			} else if !errors.As(err, &refused) || refused.Actor != "alice" {
+				t.Errorf("the second is not told who was first: %v", err)
+			}
+		}
+		want(t, "started", started, 1)
+	}
+	pending, err := s.PendingReplays(t.Context(), 99)
+	check(t, err)
+	want(t, "in the outbox", len(pending), races)
+}
+
 func testOutbox(t *testing.T, s dlqstore.Store, _ *sql.DB) {
 	var started []dlqstore.Replay
 	for n := range 3 {

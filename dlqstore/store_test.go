@@ -34,6 +34,7 @@ func TestStore(t *testing.T) {
 		"outbox":                                testOutbox,
 		"edited replay":                         testEditedReplay,
 		"only one of a family":                  testFamily,
+		"replayed and edited in a race":         testEditRace,
 		"restored family in a race":             testFamilyRace,
 		"discard and restore":                   testDiscardRestore,
 		"discard and restore many":              testChangeMany,

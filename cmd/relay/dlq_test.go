@@ -72,8 +72,14 @@ func TestDLQ(t *testing.T) {
 	dlq(t, admin, 0, []string{"discarded 2 of 2"}, "discard", "--route", "billing", "--limit", "2", "--note", "tests", "--yes")
 	dlq(t, admin, 0, []string{"restored 1 of 1"}, "restore", "--all", "--limit", "1", "--yes")
 	dlq(t, admin, 1, []string{"is dead"}, "restore", some[4].ID, "--yes")
+	dlq(t, admin, 0, []string{"discarded 1 of 1"}, "discard", some[2].ID, "--yes")
+	dlq(t, admin, 1, []string{"discarded 0 of 1", "is discarded since 20", "by anonymous"}, "discard", some[2].ID, "--yes")
+	dlq(t, admin, 0, []string{"restored 1 of 1"}, "restore", some[2].ID, "--yes")
 
 	dlq(t, admin, 1, []string{"1 of 1 done", "1 died again"}, "replay", some[3].ID, "--yes")
+	stopped := dlq(t, admin, 1, []string{"paused (1 replays died again)", "of 11 done, 0 delivered, 1 died again", "10 remaining"},
+		"replay", "--route", "billing", "--ramp", "--stop-after", "1", "--yes")
+	dlq(t, admin, 0, []string{"cancelled"}, "job", regexp.MustCompile(`rpl_\w+`).FindString(stopped), "cancel")
 	receiver.Answer(testkit.Status(http.StatusNoContent))
 	dlq(t, admin, 0, []string{"done: 11 of 11 done, 11 delivered"}, "replay", "--route", "billing", "--ramp", "--yes")
 	dlq(t, admin, 0, []string{"nothing to replay"}, "replay", "--all")
@@ -125,7 +131,10 @@ func TestDLQInterrupted(t *testing.T) {
 	if m == nil {
 		t.Fatalf("it does not say how to look at the job:\n%s", p.stderr)
 	}
-	dlq(t, admin, 0, []string{"running", "of 3 done"}, "job", m[1])
+	testkit.Eventually(t, func() bool { // the job counts what was delivered, and then its pace
+		shown := dlq(t, admin, 0, []string{"running"}, "job", m[1])
+		return strings.Contains(shown, "1 of 3 done") && strings.Contains(shown, "2 remaining (about ")
+	}, "how far the job is, and how long the rest takes")
 	dlq(t, admin, 0, []string{"paused"}, "job", m[1], "pause")
 	dlq(t, admin, 1, []string{"paused"}, "job", m[1], "--watch")
 	dlq(t, admin, 0, []string{"running"}, "job", m[1], "resume")

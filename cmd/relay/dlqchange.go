@@ -157,8 +157,15 @@ func (o *dlqOptions) printJob(w io.Writer, j job) error {
 	if j.Note != "" {
 		state += " (" + j.Note + ")"
 	}
-	_, err := fmt.Fprintf(w, "replay job %s %s: %d of %d done, %d delivered, %d died again, %d skipped\n",
-		j.ID, state, j.Done, j.Total, j.Delivered, j.Failed, j.Skipped)
+	rest := ""
+	if j.Remaining > 0 {
+		rest = fmt.Sprintf(", %d remaining", j.Remaining)
+	}
+	if j.ETASeconds > 0 {
+		rest += fmt.Sprintf(" (about %s)", time.Duration(j.ETASeconds)*time.Second)
+	}
+	_, err := fmt.Fprintf(w, "replay job %s %s: %d of %d done, %d delivered, %d died again, %d skipped%s\n",
+		j.ID, state, j.Done, j.Total, j.Delivered, j.Failed, j.Skipped, rest)
 	return err
 }
 
