@@ -104,8 +104,8 @@ func (r *route) attempt(ctx, work context.Context, d *delivery) Outcome {
 	if d.past.Open == poisonAfter-1 {
 		// Once more and it is poison: alone, so that it does not answer for another one.
 		select {
-		case r.suspect <- struct{}{}:
-			defer func() { <-r.suspect }()
+		case r.shared.suspect <- struct{}{}:
+			defer func() { <-r.shared.suspect }()
 		case <-ctx.Done():
 			<-r.quiet
 			return Outcome{Verdict: routes.Nak, Attempt: d.Attempt, Error: "relay is stopping"}

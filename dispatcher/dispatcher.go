@@ -101,6 +101,7 @@ type shared struct {
 	budget   *pull.Budget
 	ledger   *ledger
 	looks    chan struct{} // holds mostLooks
+	suspect  chan struct{} // holds the one attempt, of all routes, on a message that may be poison
 	// maxInFlightBytes is Options.MaxInFlightBytes.
 	maxInFlightBytes int64
 	// allowRecreate is Options.AllowRecreate.
@@ -142,7 +143,7 @@ func New(o Options) (*Dispatcher, error) {
 	s := &shared{
 		conn: o.Conn, overflow: o.Overflow, instance: o.Instance, log: o.Logger, metrics: m, budget: budget,
 		webhook:       webhook.Options{Version: o.Version, LookupEnv: o.LookupEnv, Logger: o.Logger, Forbidden: o.Forbidden},
-		allowRecreate: o.AllowRecreate, maxInFlightBytes: o.MaxInFlightBytes, looks: make(chan struct{}, mostLooks),
+		allowRecreate: o.AllowRecreate, maxInFlightBytes: o.MaxInFlightBytes, looks: make(chan struct{}, mostLooks), suspect: make(chan struct{}, 1),
 	}
 	s.current.Store(o.Config)
 	s.js, err = jetstream.New(o.Conn, jetstream.WithPublishAsyncErrHandler(s.unrecorded))

@@ -29,7 +29,6 @@ type route struct {
 	live    *lane
 	replay  *lane
 	quiet   chan struct{} // closed when neither lane takes messages any more
-	suspect chan struct{} // holds the one attempt on a message that may be poison
 
 	mu       sync.Mutex
 	inFlight map[*delivery]struct{}
@@ -66,7 +65,7 @@ func newRoute(s *shared, cfg routes.Route) (*route, error) {
 	}
 	r := &route{
 		shared: s, cfg: cfg, log: s.log, sender: sender, filter: f, metrics: s.metrics.of(cfg.Name),
-		inFlight: map[*delivery]struct{}{}, laneTrouble: map[*lane]error{}, quiet: make(chan struct{}), suspect: make(chan struct{}, 1),
+		inFlight: map[*delivery]struct{}{}, laneTrouble: map[*lane]error{}, quiet: make(chan struct{}),
 	}
 	r.gate = newGate(cfg, r.resize)
 	r.live = &lane{
