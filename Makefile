@@ -42,7 +42,10 @@ lint: tools ## vet, lint, and look for known vulnerabilities
 	scripts/govulncheck.sh $(BIN)/govulncheck ./...
 
 .PHONY: bench
-bench: setup withpostgres ## run all benchmarks
+bench: setup withpostgres ## race relay against bare loops and Watermill, then run all benchmarks
+ifeq ($(PKGS),./...)
+	cd bench && $(WITH_POSTGRES) go run .
+endif
 	$(WITH_POSTGRES) go test -run '^$$' -bench . -timeout 60m $(PKGS)
 
 # How much of make chaos: RUN=name[,name] for some scenarios, SEEDS for runs of each,
