@@ -207,10 +207,11 @@ func (s *store) whereSubject(w *conditions, pattern string) {
 		literal++
 	}
 	if literal == len(tokens) {
-		w.add(`original_subject = ` + w.arg(pattern))
-		if len(pattern) <= indexedSubject {
-			w.add(`substr(original_subject, 1, 500) = ` + w.arg(pattern))
+		column := `original_subject`
+		if len(pattern) < indexedSubject { // then that is all of it
+			column = `substr(original_subject, 1, 500)`
 		}
+		w.add(column + ` = ` + w.arg(pattern))
 		return
 	}
 	if prefix := strings.Join(tokens[:literal], "."); literal > 0 && len(prefix) < indexedSubject {

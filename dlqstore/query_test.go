@@ -46,6 +46,7 @@ func testFilters(t *testing.T, s dlqstore.Store, _ *sql.DB) {
 		"subject every":      {dlqstore.Filter{Subject: ">"}, []int{7, 6, 5, 4, 3, 2, 1, 0}},
 		"subject quote":      {dlqstore.Filter{Subject: `odd."quote\.*`}, []int{5}},
 		"subject long":       {dlqstore.Filter{Subject: special.OriginalSubject}, []int{7}},
+		"subject cut":        {dlqstore.Filter{Subject: special.OriginalSubject[:500]}, nil},
 		"subject long tail":  {dlqstore.Filter{Subject: strings.Repeat("long.", 600) + ">"}, []int{7}},
 		"attempts":           {dlqstore.Filter{MinAttempts: 20}, []int{7}},
 		"too many attempts":  {dlqstore.Filter{MinAttempts: 21}, nil},
