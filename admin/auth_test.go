@@ -85,7 +85,7 @@ func basic(name, password string) http.Header {
 // TestEveryRouteAsksWho walks all routes: without credentials, below the role and with it.
 func TestEveryRouteAsksWho(t *testing.T) {
 	needs := map[string]string{
-		"GET /dead-letters/{id}/edit": "edda", "POST /dead-letters/{id}/edit": "edda",
+		"GET /dead-letters/{id}/edit": "edda", "POST /dead-letters/{id}/edit": "edda", "POST /dead-letters/{id}/edit/check": "edda",
 		"GET /healthz": "", "GET /readyz": "", "GET /assets/{name}": "", "GET /login": "", "POST /login": "",
 		"GET /health": "vera", "GET /metrics": "vera", "POST /logout": "vera",
 		"POST /dead-letters/export": "vera", "GET /replays/{id}": "vera", "GET /audit": "vera", "GET /events": "vera",
