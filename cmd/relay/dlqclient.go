@@ -183,6 +183,7 @@ func addFilterFlags(cmd *cobra.Command, withState bool) *filterFlags {
 	add("subject", "subject", "original subject; * stands for one token, > for the rest")
 	add("reason", "reason", "why it died: exhausted, expired, rejected, aborted, oversize, poison, blocked")
 	add("status", "status", "the last answer's HTTP status")
+	add("min-attempts", "min_attempts", "this many attempts or more")
 	add("fingerprint", "fingerprint", "died of this cause (see relay dlq groups)")
 	add("query", "q", "this text in id, subject, error or payload")
 	add("since", "since", "failed at this time (2026-01-31T15:04:05Z) or age (24h, 7d), or later")
