@@ -32,6 +32,16 @@ func wantCounted(t *testing.T, s dlqstore.Store, f dlqstore.Filter) {
 	counted, err := s.Count(t.Context(), everything(f))
 	check(t, err)
 	want(t, fmt.Sprintf("count of %+v", f), n, counted)
+	page, err := s.List(t.Context(), f, dlqstore.Page{})
+	check(t, err)
+	listed, err := s.List(t.Context(), everything(f), dlqstore.Page{})
+	check(t, err)
+	want(t, fmt.Sprintf("list of %+v", f), page, listed)
+	n, err = s.CountReplay(t.Context(), dlqstore.JobSpec{Filter: f, Limit: 100})
+	check(t, err)
+	counted, err = s.CountReplay(t.Context(), dlqstore.JobSpec{Filter: everything(f), Limit: 100})
+	check(t, err)
+	want(t, fmt.Sprintf("count to replay of %+v", f), n, counted)
 }
 
 // testCounts lets several projectors, operators, jobs and a pruner change the same dead

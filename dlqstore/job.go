@@ -111,6 +111,14 @@ func (j Job) route() string {
 }
 
 func (s *store) CountReplay(ctx context.Context, spec JobSpec) (int, error) {
+	f := spec.Filter
+	if f.State = Dead; countable(f) {
+		n, err := s.counted(ctx, f)
+		if spec.Limit > 0 {
+			n = min(n, spec.Limit)
+		}
+		return n, err
+	}
 	w := s.whereReplayed(spec)
 	var n int
 	query := `SELECT count(*) FROM (SELECT 1 FROM dead_letters` + w.sql() + limitOf(spec) + `) AS chosen`

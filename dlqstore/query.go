@@ -27,6 +27,12 @@ func (p Page) limit() int {
 
 func (s *store) List(ctx context.Context, f Filter, p Page) (List, error) {
 	limit := p.limit()
+	if countable(f) && f.Reason != "" && f.State != "" {
+		// Where the two never meet, the newest would be looked through to the oldest.
+		if n, err := s.counted(ctx, f); err != nil || n == 0 {
+			return List{}, err
+		}
+	}
 	w, err := s.search(ctx, f, p.Cursor)
 	if err != nil {
 		return List{}, err
@@ -92,23 +98,31 @@ func (s *store) Get(ctx context.Context, id string) (DeadLetter, error) {
 }
 
 func (s *store) Count(ctx context.Context, f Filter) (int, error) {
-	var query string
-	var args []any
 	if countable(f) {
-		query = `SELECT CAST(coalesce(sum(n), 0) AS bigint) FROM ` + tally(&args, f, time.Now())
-	} else {
-		w, err := s.search(ctx, f, "")
-		if err != nil {
-			return 0, err
-		}
-		query = `SELECT count(*) FROM (SELECT 1 FROM ` + w.from() + w.sql() + ` LIMIT ` + strconv.Itoa(MaxCount+1) + `) AS chosen`
-		args = w.args
+		n, err := s.counted(ctx, f)
+		return min(n, MaxCount+1), err
 	}
+	w, err := s.search(ctx, f, "")
+	if err != nil {
+		return 0, err
+	}
+	var n int
+	query := `SELECT count(*) FROM (SELECT 1 FROM ` + w.from() + w.sql() + ` LIMIT ` + strconv.Itoa(MaxCount+1) + `) AS chosen`
+	if err := s.read.QueryRowContext(ctx, query, w.args...).Scan(&n); err != nil {
+		return 0, fmt.Errorf("count dead letters: %w", err)
+	}
+	return n, nil
+}
+
+// counted asks the counts for all that a countable filter chooses.
+func (s *store) counted(ctx context.Context, f Filter) (int, error) {
+	var args []any
+	query := `SELECT CAST(coalesce(sum(n), 0) AS bigint) FROM ` + tally(&args, f, time.Now())
 	var n int
 	if err := s.read.QueryRowContext(ctx, query, args...).Scan(&n); err != nil {
 		return 0, fmt.Errorf("count dead letters: %w", err)
 	}
-	return min(n, MaxCount+1), nil
+	return n, nil
 }
 
 // conditions are what a WHERE joins with AND.
