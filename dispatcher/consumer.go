@@ -153,7 +153,7 @@ func (p *planner) live(ctx context.Context, r routes.Route, known *position) (St
 	if err != nil {
 		return s, err
 	}
-	if _, ok := declared(p.config, r.Stream); stream == nil && !ok {
+	if _, ok := declared(p.config, r.Stream); stream == nil && !ok && r.Stream != routes.EventsStream { // which relay makes
 		s.Note = fmt.Sprintf(
 			"there is no stream %q: list it under streams: for relay to create it, or create it yourself (nats stream add %s)",
 			r.Stream, r.Stream)

@@ -226,3 +226,21 @@ func TestRemovedRouteIsAnOrphan(t *testing.T) {
 		t.Errorf("request to %s, want /other", got[0].Path)
 	}
 }
+
+// A file that begins to tell somebody of a route's changes is put in force as any other:
+// the stream of events is relay's to make.
+func TestReloadBeginsToNotify(t *testing.T) {
+	h, r := newHouse(t), testkit.NewReceiver(t, nil)
+	d := h.start(config(t, oneRoute, r.URL))
+	testkit.Eventually(t, func() bool { return d.state("billing") == dispatcher.StateRunning }, "the route to run")
+	next := config(t, oneRoute+"    notify: { webhook: { url: \"%s/alerts\" } }\n", r.URL, r.URL)
+	for _, s := range h.plan(next).Steps {
+		if s.Action == dispatcher.Refuse {
+			t.Errorf("%s is refused: %s", s.Target(), s.Note)
+		}
+	}
+	if err := d.Apply(t.Context(), next); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Eventually(t, func() bool { return d.state("relay-notify") == dispatcher.StateRunning }, "the route of the events to run")
+}

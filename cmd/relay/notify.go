@@ -47,10 +47,8 @@ type notifier struct {
 	js     jetstream.JetStream
 	config func() *routes.Config
 	status func() []dispatcher.Status
-	store  interface {
-		Groups(ctx context.Context, f dlqstore.Filter, limit int) ([]dlqstore.Group, error)
-	}
-	log *slog.Logger
+	store  dlqstore.Store
+	log    *slog.Logger
 
 	told   map[string]told // by subject
 	causes map[string]bool // subjects of those that somebody told of
