@@ -34,7 +34,8 @@ const (
 // Actions returns all actions.
 func Actions() []Action {
 	return []Action{ActionReplay, ActionEdit, ActionDiscard, ActionRestore, ActionDelivered, ActionDied, ActionResend,
-		ActionImport, ActionRebuild, ActionPrune, ActionJobStarted, ActionJobPaused, ActionJobRunning, ActionJobCancelled, ActionJobDone}
+		ActionImport, ActionRebuild, ActionPrune, ActionJobStarted, ActionJobPaused, ActionJobRunning, ActionJobRate,
+		ActionJobCancelled, ActionJobDone}
 }
 
 // relayActor stands in the audit for what relay saw by itself.

@@ -172,6 +172,9 @@ type Store interface {
 	// ChangeJob pauses, resumes (to JobRunning) or cancels a job; one that is in that
 	// state already stays as it is. Errors: ErrNoJob, *JobStateError.
 	ChangeJob(ctx context.Context, id string, to JobState, by Actor) (Job, error)
+	// ChangeJobRate gives a running or paused job another rate, 0 for none; what is in
+	// flight goes on. Errors: ErrNoJob, *JobStateError.
+	ChangeJobRate(ctx context.Context, id string, perSecond float64, by Actor) (Job, error)
 	// JobItems returns a page of what a job holds, in the order in which it is replayed.
 	// An empty state chooses all. Errors: ErrNoJob, ErrCursor.
 	JobItems(ctx context.Context, id string, state ItemState, p Page) (JobItemList, error)

@@ -47,6 +47,7 @@ func TestStore(t *testing.T) {
 		"counts":                                testCounts,
 		"replay job":                            testJob,
 		"replay job at a pace":                  testJobPace,
+		"replay job at another rate":            testJobRate,
 		"replay job that stops":                 testJobStops,
 		"replay jobs in a queue":                testJobQueue,
 		"replay jobs in a race":                 testJobRace,
