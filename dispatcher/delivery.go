@@ -126,7 +126,7 @@ func (r *route) attempt(ctx, work context.Context, d *delivery) Outcome {
 		failpoint.Hit(failpoint.Answered)
 		leave(d.answer)
 		out := classify(d.answer, standing{
-			attempt: d.Attempt, since: d.since, now: time.Now(),
+			attempt: d.Attempt, since: d.since, now: r.shared.clock.now(),
 			random: rand.Float64(), //nolint:gosec // jitter needs no secrecy
 		}, r.cfg)
 		r.metrics.attempt(d.answer, out)

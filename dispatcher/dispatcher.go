@@ -99,6 +99,7 @@ type shared struct {
 	log      *slog.Logger
 	metrics  *metrics
 	budget   *pull.Budget
+	clock    serverClock
 	ledger   *ledger
 	looks    chan struct{} // holds mostLooks
 	suspect  chan struct{} // holds the one attempt, of all routes, on a message that may be poison

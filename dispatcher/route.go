@@ -141,7 +141,7 @@ func (r *route) resize(n int) {
 // restart or change of leader, while it is still under way here (measured).
 func (r *route) receive(l *lane, m *nats.Msg, meta *nats.MsgMetadata) *delivery {
 	d := &delivery{lane: l, msg: m, meta: meta, seen: time.Now()}
-	if d.seen.Sub(meta.Timestamp) > r.cfg.Consumer.AckWait/2 {
+	if r.shared.clock.now().Sub(meta.Timestamp) > r.cfg.Consumer.AckWait/2 {
 		_ = inProgress(r.shared.conn, m) // a lost one costs at most a duplicate
 	}
 	r.mu.Lock()
@@ -212,6 +212,7 @@ func (r *route) poll(ctx context.Context) {
 	if err != nil {
 		return // the lane's supervisor finds out why, and says so
 	}
+	r.shared.clock.set(info.TimeStamp)
 	r.mu.Lock()
 	r.info = *info
 	r.positioned, r.floor = true, info.AckFloor.Stream
@@ -236,6 +237,7 @@ func (r *route) liveInfo(ctx context.Context) (*jetstream.ConsumerInfo, error) {
 
 // sawStream remembers which incarnation of the stream the position belongs to.
 func (r *route) sawStream(info *jetstream.StreamInfo) {
+	r.shared.clock.set(info.TimeStamp)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.streamCreated.Equal(info.Created) {

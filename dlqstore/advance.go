@@ -93,7 +93,7 @@ func (j Job) mayStart(now time.Time) int {
 	n := min(j.window()-j.InFlight, jobStep)
 	if rate := j.Spec.RatePerSecond; rate > 0 {
 		burst := math.Max(1, rate*jobPoll.Seconds())
-		allowed := math.Min(burst, 1+now.Sub(j.nextAt).Seconds()*rate)
+		allowed := math.Min(burst, 1+now.Sub(j.due(now)).Seconds()*rate)
 		n = min(n, int(math.Max(0, allowed)))
 	}
 	return max(0, n)
@@ -107,10 +107,20 @@ func (j Job) nextAfter(now time.Time, started int) time.Time {
 		return j.nextAt
 	}
 	from := now.Add(-jobPoll)
-	if j.nextAt.After(from) {
-		from = j.nextAt
+	if due := j.due(now); due.After(from) {
+		from = due
 	}
 	return from.Add(time.Duration(float64(started) / rate * float64(time.Second)))
+}
+
+// due is when the rate allows the next replay. No job has longer to wait than one
+// replay takes, but for the minute by which the clocks of two processes may differ; a
+// moment beyond that was written down before the clock was set back, and is now.
+func (j Job) due(now time.Time) time.Time {
+	if j.nextAt.Sub(now).Seconds() > 1/j.Spec.RatePerSecond+60 {
+		return now
+	}
+	return j.nextAt
 }
 
 // window is how many may be in flight at once.

@@ -113,7 +113,7 @@ func testJob(t *testing.T, s dlqstore.Store, raw *sql.DB) {
 	want(t, "newest job", jobs[0].ID, empty.ID)
 }
 
-func testJobPace(t *testing.T, s dlqstore.Store, _ *sql.DB) {
+func testJobPace(t *testing.T, s dlqstore.Store, raw *sql.DB) {
 	slow := letters(t, s, "slow", 0, 3)
 	list := letters(t, s, "ramp", 10, 30)
 	job := startJob(t, s, dlqstore.JobSpec{Filter: dlqstore.Filter{Route: "slow"}, RatePerSecond: 0.0001})
@@ -124,6 +124,10 @@ func testJobPace(t *testing.T, s dlqstore.Store, _ *sql.DB) {
 	end(t, s, true, slow[0])
 	job = advance(t, s, job.ID)
 	want(t, "at the rate", figures(job), "running queued=false: 0 of 3 in flight, 1 delivered, 0 failed, 0 skipped")
+	_, err := raw.ExecContext(t.Context(), `UPDATE replay_jobs SET next_at = '2999-01-01T00:00:00.000000Z'`)
+	check(t, err)
+	job = advance(t, s, job.ID)
+	want(t, "after a jump of the clock", figures(job), "running queued=false: 1 of 3 in flight, 1 delivered, 0 failed, 0 skipped")
 
 	ramp := startJob(t, s, dlqstore.JobSpec{Filter: dlqstore.Filter{Route: "ramp"}, Ramp: true})
 	for _, window := range []int{1, 10, 19} {

@@ -59,7 +59,8 @@ func readBody(r io.Reader) []byte {
 }
 
 // RetryAfter reads the Retry-After header: seconds, or a date in one of HTTP's three
-// forms, as the time from now, never negative. ok says that there is a usable value,
+// forms, as the time from the answer's own Date, or from now without one, never
+// negative: so the two clocks need not agree. ok says that there is a usable value,
 // bad that there is one that cannot be understood. Seconds beyond what a Duration
 // holds give the largest Duration.
 func RetryAfter(h http.Header, now time.Time) (d time.Duration, ok, bad bool) {
@@ -77,6 +78,9 @@ func RetryAfter(h http.Header, now time.Time) (d time.Duration, ok, bad bool) {
 	at, err := http.ParseTime(value)
 	if err != nil {
 		return 0, false, true
+	}
+	if sent, err := http.ParseTime(h.Get("Date")); err == nil {
+		now = sent
 	}
 	return max(0, at.Sub(now)), true, false
 }

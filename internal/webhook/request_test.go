@@ -266,6 +266,16 @@ func TestRetryAfter(t *testing.T) {
 			t.Errorf("RetryAfter(%q) = %v, %v, %v; want %v, %v, %v", tt.value, d, ok, bad, tt.d, tt.ok, tt.bad)
 		}
 	}
+	const at = "Wed, 01 Jul 2026 12:01:30 GMT"
+	for date, want := range map[string]time.Duration{
+		"Wed, 01 Jul 2026 12:01:20 GMT": 10 * time.Second, // the receiver's clock is 80 s ahead
+		"Wed, 01 Jul 2026 12:02:00 GMT": 0,
+		"now":                           90 * time.Second,
+	} {
+		if d, _, _ := webhook.RetryAfter(http.Header{"Retry-After": {at}, "Date": {date}}, now); d != want {
+			t.Errorf("RetryAfter of an answer of %s = %v, want %v", date, d, want)
+		}
+	}
 	if _, ok, bad := webhook.RetryAfter(nil, now); ok || bad {
 		t.Error("no header at all counts")
 	}
