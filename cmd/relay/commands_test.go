@@ -100,6 +100,29 @@ func TestBadInput(t *testing.T) {
 	}
 }
 
+// What no flag says, the environment does.
+func TestEnvironment(t *testing.T) {
+	for _, tt := range []struct {
+		env, value, args, want string
+	}{
+		{"RELAY_ROUTES", "/from/env", "plan", "/from/env"},
+		{"RELAY_ROUTES", "/from/env", "routes show", "/from/env"},
+		{"RELAY_NATS_URL", "nats://127.0.0.1:1", "send x", "127.0.0.1:1"},
+		{"RELAY_DATABASE_URL", "mysql://from.env", "migrate status", "sqlite:"},
+		{"RELAY_ADMIN_ADDR", "127.0.0.1:1", "health", "127.0.0.1:1"},
+		{"RELAY_ADMIN_ADDR", "127.0.0.1:1", "dlq list", "127.0.0.1:1"},
+		{"RELAY_ADMIN_ADDR", "127.0.0.1:1", "dlq list --admin 127.0.0.1:2", "127.0.0.1:2"},
+		{"RELAY_SECRET", "whpk_from_env", "verify -", "does not hold"},
+	} {
+		t.Run(tt.env+" "+tt.args, func(t *testing.T) {
+			t.Setenv(tt.env, tt.value)
+			if _, stdout, stderr := command(t, "", strings.Fields(tt.args)...); !strings.Contains(stdout+stderr, tt.want) {
+				t.Errorf("%q is missing in %s%s", tt.want, stdout, stderr)
+			}
+		})
+	}
+}
+
 func port(ln net.Listener) string {
 	_, p, _ := net.SplitHostPort(ln.Addr().String())
 	return p

@@ -40,9 +40,6 @@ func devCommand() *cobra.Command {
 	cmd.Flags().StringVar(&logFormat, "log-format", "compact", "compact, text or json")
 	cmd.Flags().DurationVar(&every, "every", 2*time.Second, "time between two sample messages; 0 sends only the first round")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
-		if err := fromEnv(cmd, map[string]string{"admin": "RELAY_ADMIN_ADDR"}); err != nil {
-			return err
-		}
 		if s.log, err = newLogger(cmd.OutOrStdout(), logFormat, logLevel); err == nil {
 			s.log, err = sampleLog(s.log, s.logSample)
 		}

@@ -25,17 +25,16 @@ func dlqCommand() *cobra.Command {
 			"asks first, with the count, unless --yes is given. A relay that asks who you are takes the bearer token in\n" +
 			adminToken + ".",
 	}
-	cmd.PersistentFlags().StringVar(&o.admin, "admin", "127.0.0.1:8080", "admin address or URL of relay [RELAY_ADMIN_ADDR]")
+	adminFlag(cmd.PersistentFlags(), &o.admin)
 	cmd.PersistentFlags().StringVarP(&o.output, "output", "o", "table", "table or json")
-	cmd.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
-		if err := fromEnv(cmd, map[string]string{"admin": "RELAY_ADMIN_ADDR"}); err != nil {
+	cmd.PersistentPreRunE = func(cmd *cobra.Command, args []string) error {
+		if err := fromEnv(cmd, args); err != nil { // in place of the root's
 			return err
 		}
-		if o.output != "table" && o.output != "json" {
-			return unusable(fmt.Errorf("--output %q: table or json wanted", o.output))
+		err := oneOf("--output", o.output, "table", "json")
+		if err == nil {
+			o.client, err = newAdminClient(o.admin)
 		}
-		client, err := newAdminClient(o.admin)
-		o.client = client
 		return err
 	}
 	cmd.AddCommand(o.listCommand(), o.showCommand(), o.groupsCommand(), o.exportCommand(), o.replayCommand(), o.jobCommand(),
@@ -60,7 +59,7 @@ func (o *dlqOptions) listCommand() *cobra.Command {
 		if o.output == "json" {
 			return o.printArray(cmd, filter.query(), *limit)
 		}
-		w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+		w := table(cmd.OutOrStdout())
 		fmt.Fprintln(w, "ID\tROUTE\tSTATE\tREASON\tSTATUS\tFAILED\tSUBJECT\tERROR")
 		err := o.client.each(cmd.Context(), filter.query(), *limit, func(data json.RawMessage) error {
 			var d letter
@@ -118,7 +117,7 @@ func (o *dlqOptions) showCommand() *cobra.Command {
 }
 
 func show(out io.Writer, d letter) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	w := table(out)
 	line := func(name, value string) {
 		if value != "" {
 			fmt.Fprintf(w, "%s\t%s\n", name, cell(value))
@@ -187,7 +186,7 @@ func (o *dlqOptions) groupsCommand() *cobra.Command {
 		if err := json.Unmarshal(data, &list); err != nil {
 			return unusable(err)
 		}
-		w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+		w := table(cmd.OutOrStdout())
 		fmt.Fprintln(w, "COUNT\tROUTE\tSTATUS\tLAST SEEN\tFINGERPRINT\tSAMPLE\tCAUSE")
 		for _, g := range list.Groups {
 			fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\t%s\n", g.Count, cell(g.Route), number(g.Status), clock(g.LastSeen), g.Fingerprint, g.Sample, cell(g.Cause))
@@ -237,6 +236,9 @@ func printJSON(w io.Writer, data json.RawMessage) error {
 	_, err := fmt.Fprintf(w, "%s\n", data)
 	return err
 }
+
+// table aligns the columns of what is written to it, by tabs, when it is flushed.
+func table(w io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(w, 0, 0, 2, ' ', 0) }
 
 // cell is foreign text on one line, short enough for a table.
 func cell(s string) string {

@@ -66,7 +66,10 @@ func TestDLQ(t *testing.T) {
 
 	dlq(t, admin, 2, []string{"--all"}, "replay")
 	dlq(t, admin, 2, []string{"exclude"}, "replay", "--all", some[0].ID)
-	dlq(t, admin, 2, []string{"status"}, "replay", "--status", "none")
+	dlq(t, admin, 2, []string{"--status"}, "replay", "--status", "none")
+	dlq(t, admin, 2, []string{"--min-attempts"}, "replay", "--min-attempts", "none")
+	dlq(t, admin, 0, []string{"would replay 12 dead letters"}, "replay", "--status", "422", "--min-attempts", "1", "--dry-run")
+	dlq(t, admin, 0, []string{"would replay 0 dead letters"}, "replay", "--min-attempts", "2", "--dry-run")
 	dlq(t, admin, 0, []string{"would replay 12 dead letters"}, "replay", "--route", "billing", "--dry-run")
 	dlq(t, admin, 2, []string{"replay 12 dead letters? [y/N]", "nothing was changed"}, "replay", "--route", "billing")
 	dlq(t, admin, 0, []string{"discarded 2 of 2"}, "discard", "--route", "billing", "--limit", "2", "--note", "tests", "--yes")

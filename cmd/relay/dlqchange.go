@@ -26,7 +26,7 @@ func (f *confirmFlags) add(cmd *cobra.Command) {
 // changeFlags are those of the commands that change chosen dead letters.
 type changeFlags struct {
 	confirmFlags
-	filter *filterFlags
+	filter filterFlags
 	all    bool
 	limit  int
 }
@@ -75,12 +75,7 @@ func (f *confirmFlags) confirmed(cmd *cobra.Command, what string, n int) (bool, 
 	return true, nil
 }
 
-func letters(n int) string {
-	if n == 1 {
-		return "1 dead letter"
-	}
-	return fmt.Sprintf("%d dead letters", n)
-}
+func letters(n int) string { return counted(n, "dead letter") }
 
 func (o *dlqOptions) replayCommand() *cobra.Command {
 	cmd := &cobra.Command{

@@ -135,12 +135,6 @@ func refused(resp *http.Response) error {
 	return unusable(r)
 }
 
-// page is a page of the list of dead letters.
-type page struct {
-	DeadLetters []json.RawMessage `json:"dead_letters"`
-	Next        string            `json:"next_cursor"`
-}
-
 // each calls f with the JSON of every dead letter that the query chooses, newest first,
 // at most limit; 0: all. It holds one page at a time.
 func (c *adminClient) each(ctx context.Context, query url.Values, limit int, f func(json.RawMessage) error) error {
@@ -151,33 +145,34 @@ func (c *adminClient) each(ctx context.Context, query url.Values, limit int, f f
 			size = min(size, limit-n)
 		}
 		query.Set("limit", strconv.Itoa(size))
-		var p page
-		if err := c.get(ctx, "dead-letters", query, &p); err != nil {
+		var page struct {
+			DeadLetters []json.RawMessage `json:"dead_letters"`
+			Next        string            `json:"next_cursor"`
+		}
+		if err := c.get(ctx, "dead-letters", query, &page); err != nil {
 			return err
 		}
-		for _, d := range p.DeadLetters {
+		for _, d := range page.DeadLetters {
 			if err := f(d); err != nil {
 				return err
 			}
 		}
-		n += len(p.DeadLetters)
-		if p.Next == "" {
+		n += len(page.DeadLetters)
+		if page.Next == "" {
 			return nil
 		}
-		query.Set("cursor", p.Next)
+		query.Set("cursor", page.Next)
 	}
 	return nil
 }
 
-// filterFlags are the API's filters as flags.
-type filterFlags struct {
-	values map[string]*string
-}
+// filterFlags are the API's filters as flags, by parameter.
+type filterFlags map[string]*string
 
-func addFilterFlags(cmd *cobra.Command, withState bool) *filterFlags {
-	f := &filterFlags{values: map[string]*string{}}
+func addFilterFlags(cmd *cobra.Command, withState bool) filterFlags {
+	f := filterFlags{}
 	add := func(name, parameter, usage string) {
-		f.values[parameter] = cmd.Flags().String(name, "", usage)
+		f[parameter] = cmd.Flags().String(name, "", usage)
 	}
 	add("route", "route", "of this route")
 	add("subject", "subject", "original subject; * stands for one token, > for the rest")
@@ -195,9 +190,9 @@ func addFilterFlags(cmd *cobra.Command, withState bool) *filterFlags {
 }
 
 // query returns the filters that were given.
-func (f *filterFlags) query() url.Values {
+func (f filterFlags) query() url.Values {
 	q := url.Values{}
-	for name, v := range f.values {
+	for name, v := range f {
 		if *v != "" {
 			q.Set(name, *v)
 		}
@@ -206,17 +201,20 @@ func (f *filterFlags) query() url.Values {
 }
 
 // body is the filter as the body of POST replays has it.
-func (f *filterFlags) body(ids []string) (map[string]any, error) {
+func (f filterFlags) body(ids []string) (map[string]any, error) {
 	b := map[string]any{}
-	for name, values := range f.query() {
-		b[name] = values[0]
+	for name := range f.query() {
+		b[name] = *f[name]
 	}
-	if status, ok := b["status"]; ok {
-		n, err := strconv.Atoi(fmt.Sprint(status))
-		if err != nil {
-			return nil, unusable(fmt.Errorf("--status %q: a number wanted", status))
+	for name, flag := range map[string]string{"status": "--status", "min_attempts": "--min-attempts"} {
+		if _, given := b[name]; !given {
+			continue
 		}
-		b["status"] = n
+		n, err := strconv.Atoi(*f[name])
+		if err != nil {
+			return nil, unusable(fmt.Errorf("%s %q: a number wanted", flag, *f[name]))
+		}
+		b[name] = n
 	}
 	if len(ids) > 0 {
 		b["ids"] = ids

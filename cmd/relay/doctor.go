@@ -29,26 +29,23 @@ func doctorCommand() *cobra.Command {
 	}
 	nats := natsFlags(cmd)
 	f := cmd.Flags()
-	routesFlag(cmd, &d.path)
-	f.StringVar(&d.database, "database", "", "postgres://… or sqlite:PATH [RELAY_DATABASE_URL]")
+	routesFlag(f, &d.path)
+	databaseFlag(f, &d.database)
 	f.StringVar(&d.monitor, "nats-monitor", "", "URL of the NATS server's monitoring port, as in http://nats:8222, which tells sync_interval")
 	f.StringVar(&format, "format", "text", "text or json")
 	f.BoolVar(&printPermissions, "nats-permissions", false, "print the least that the NATS user has to be permitted for these routes, and look at nothing")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := fromEnv(cmd, map[string]string{"nats": "RELAY_NATS_URL", "database": "RELAY_DATABASE_URL"}); err != nil {
+		err := oneOf("--format", format, "text", "json")
+		if err != nil {
 			return err
 		}
-		if format != "text" && format != "json" {
-			return unusable(fmt.Errorf("--format: want text or json, got %q", format))
-		}
-		var err error
-		if d.config, err = namedRoutes(cmd, &d.path); err != nil {
+		if d.config, err = namedRoutes(cmd, d.path); err != nil {
 			return err
 		}
 		if printPermissions {
 			return writePermissions(cmd.OutOrStdout(), format, dispatcher.Needs(d.config, natsInbox))
 		}
-		d.lookAtNATS(cmd.Context(), named(nats, "relay doctor", nil))
+		d.lookAtNATS(cmd.Context(), *nats)
 		d.lookAtDatabase(cmd.Context())
 		if err := d.write(cmd.OutOrStdout(), format); err != nil {
 			return unusable(err)

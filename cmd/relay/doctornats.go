@@ -49,7 +49,7 @@ func (d *doctor) lookAtNATS(ctx context.Context, o natsconn.Options) {
 		return
 	}
 	d.server(ctx, conn)
-	if !d.permissions(ctx, &live{conn: conn, js: js, config: d.config}, refused) || !d.account(ctx, js) {
+	if !d.permissions(ctx, &live{js: js, config: d.config}, refused) || !d.account(ctx, js) {
 		return // what comes would not be answered
 	}
 	d.syncInterval(ctx)
@@ -103,7 +103,7 @@ func (d *doctor) permissions(ctx context.Context, l *live, refused <-chan string
 			continue
 		}
 		tried++
-		if err := ask(ctx, l.conn, strings.ReplaceAll(subject, "*", d.config.Routes[0].Stream), refused); err != nil {
+		if err := ask(ctx, l.js.Conn(), strings.ReplaceAll(subject, "*", d.config.Routes[0].Stream), refused); err != nil {
 			d.fail("permission", mend, "%v", err)
 			return false
 		}

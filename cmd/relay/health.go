@@ -1,10 +1,7 @@
 package main
 
 import (
-	"context"
 	"fmt"
-	"net/http"
-	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -12,31 +9,22 @@ import (
 // healthCommand is for container images that have no shell and no curl.
 func healthCommand() *cobra.Command {
 	var addr string
+	var answer struct{ Status string }
 	cmd := &cobra.Command{
 		Use:   "health",
 		Short: "Ask a running relay whether it is ready; exit 1 if it is not",
 		Args:  cobra.NoArgs,
 	}
-	cmd.Flags().StringVar(&addr, "admin", "127.0.0.1:8080", "its admin address [RELAY_ADMIN_ADDR]")
+	adminFlag(cmd.Flags(), &addr)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := fromEnv(cmd, map[string]string{"admin": "RELAY_ADMIN_ADDR"}); err != nil {
+		client, err := newAdminClient(addr)
+		if err != nil {
 			return err
 		}
-		ctx, cancel := context.WithTimeout(cmd.Context(), 5*time.Second)
-		defer cancel()
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/readyz", nil)
-		if err != nil {
-			return unusable(fmt.Errorf("--admin %s: %w", addr, err))
-		}
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
+		if err := getJSON(cmd.Context(), client.base+"/readyz", &answer); err != nil {
 			return wrong(err)
 		}
-		defer resp.Body.Close()
-		if resp.StatusCode != http.StatusOK {
-			return wrong(fmt.Errorf("%s answered %s", req.URL, resp.Status))
-		}
-		_, err = fmt.Fprintln(cmd.OutOrStdout(), "ready")
+		_, err = fmt.Fprintln(cmd.OutOrStdout(), answer.Status)
 		return err
 	}
 	return cmd

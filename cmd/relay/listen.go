@@ -39,8 +39,8 @@ func listenCommand() *cobra.Command {
 		Args:    cobra.NoArgs,
 	}
 	nats := natsFlags(cmd)
-	routesFlag(cmd, &routesPath)
 	f := cmd.Flags()
+	routesFlag(f, &routesPath)
 	f.StringVar(&name, "route", "", "name of the route")
 	f.StringVar(&to, "forward-to", "", "URL to send to; http:// may be left out")
 	f.StringVar(&l.subject, "subject", "", "only messages whose subject this filter matches")
@@ -50,20 +50,17 @@ func listenCommand() *cobra.Command {
 	f.StringArrayVarP(&headers, "header", "H", nil, "a header to send with each request, as 'Name: value'; may be repeated")
 	f.StringVar(&l.output, "output", "compact", "compact or json: one line a message; interactive: with keys to send the last one again (r), show it (d) and quit (q)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := fromEnv(cmd, map[string]string{"secret": "RELAY_SECRET"}); err != nil {
-			return err
-		}
 		begin, err := sinceTime(since, time.Now())
 		if err != nil {
 			return unusable(err)
 		}
-		if l.output != "compact" && l.output != "json" && l.output != interactive {
-			return unusable(fmt.Errorf("--output: want compact, json or interactive, got %q", l.output))
+		if err := oneOf("--output", l.output, "compact", "json", interactive); err != nil {
+			return err
 		}
 		if name == "" || to == "" {
 			return unusable(errors.New("which route, and to where? Give --route NAME and --forward-to URL"))
 		}
-		c, err := namedRoutes(cmd, &routesPath)
+		c, err := namedRoutes(cmd, routesPath)
 		if err != nil {
 			return err
 		}
@@ -73,11 +70,11 @@ func listenCommand() *cobra.Command {
 		if err := l.turnTo(to, headers); err != nil {
 			return unusable(err)
 		}
-		js, closeConn, err := askJetStream(cmd, nats)
+		js, err := askJetStream(cmd, nats)
 		if err != nil {
 			return err
 		}
-		defer closeConn()
+		defer js.Conn().Close()
 		l.out, l.errOut = cmd.OutOrStdout(), cmd.ErrOrStderr()
 		ctx := cmd.Context()
 		if l.output == interactive {
@@ -207,8 +204,9 @@ func (l *listening) message(m jetstream.Msg, meta *jetstream.MsgMetadata) (webho
 		Subject: m.Subject(), Stream: l.route.Stream, Sequence: meta.Sequence.Stream, Attempt: 1,
 		EventTime: meta.Timestamp, Headers: m.Headers(), Body: m.Data(),
 	}
+	_, takes := matching(l.route.FilterSubjects, out.Subject)
 	wanted, err := dispatcher.Wants(l.route, out)
-	return out, err == nil && wanted && takes(l.route, out.Subject)
+	return out, err == nil && wanted && takes
 }
 
 // forward sends one message and writes what became of it.

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"relay/dispatcher"
@@ -45,7 +44,6 @@ func serverStreams(ctx context.Context, js jetstream.JetStream) ([]routes.Stream
 // live gathers what the servers, and the names of receivers, say against a file that
 // is valid by itself.
 type live struct {
-	conn     *nats.Conn
 	js       jetstream.JetStream
 	config   *routes.Config
 	problems routes.Problems
@@ -54,12 +52,8 @@ type live struct {
 // validateLive checks a file that is valid by itself against the servers. again loads
 // it anew with more known. What is wrong comes back as routes.Problems, or, when it
 // does not keep the file from running, among the warnings.
-func validateLive(ctx context.Context, conn *nats.Conn, c *routes.Config, again func(streams []routes.Stream) (*routes.Config, error)) (*routes.Config, error) {
-	js, err := jetstream.New(conn)
-	if err != nil {
-		return nil, fmt.Errorf("use JetStream: %w", err)
-	}
-	l := &live{conn: conn, js: js, config: c}
+func validateLive(ctx context.Context, js jetstream.JetStream, c *routes.Config, again func(streams []routes.Stream) (*routes.Config, error)) (*routes.Config, error) {
+	l := &live{js: js, config: c}
 	l.checkPermissions(ctx)
 	if l.failed() { // what is not permitted is not answered either
 		return nil, l.problems
@@ -159,7 +153,7 @@ func (l *live) checkPermissions(ctx context.Context) {
 			Permissions permissions `json:"permissions"`
 		} `json:"data"`
 	}
-	answer, err := l.conn.RequestWithContext(ctx, "$SYS.REQ.USER.INFO", nil)
+	answer, err := l.js.Conn().RequestWithContext(ctx, "$SYS.REQ.USER.INFO", nil)
 	if err == nil {
 		err = json.Unmarshal(answer.Data, &info)
 	}
@@ -168,7 +162,7 @@ func (l *live) checkPermissions(ctx context.Context) {
 		return
 	}
 	may := info.Data.Permissions
-	if inbox := l.conn.NewInbox(); !may.Subscribe.allow(inbox) {
+	if inbox := l.js.Conn().NewInbox(); !may.Subscribe.allow(inbox) {
 		l.say("", false, "the NATS user may subscribe to %s>, where answers come", inbox[:strings.Index(inbox, ".")+1])
 	}
 	shared := dispatcher.Needs(l.config, "").Publish

@@ -25,7 +25,7 @@ func TestValidateLive(t *testing.T) {
 defaults: { stream: ORDERS, filter_subjects: [orders.>], webhook: { url: "http://127.0.0.1:9" } }
 routes: [{ name: good }]
 `)
-	if code, stdout, stderr := end(t, "validate", "--live", "--nats", s.URL, good); code != exitDone || !strings.Contains(stdout, "valid: 1 route,") {
+	if code, stdout, stderr := command(t, "", "validate", "--live", "--nats", s.URL, good); code != exitDone || !strings.Contains(stdout, "valid: 1 route,") {
 		t.Errorf("a good file: exit %d, %s%s", code, stdout, stderr)
 	}
 	bad := func(name, route, want string) {
@@ -35,10 +35,10 @@ defaults: { stream: ORDERS, filter_subjects: [orders.>], webhook: { url: "http:/
 routes:
   - %s
 `, route)
-			if code, stdout, stderr := end(t, "validate", file); code != exitDone {
+			if code, stdout, stderr := command(t, "", "validate", file); code != exitDone {
 				t.Fatalf("without --live: exit %d, %s%s", code, stdout, stderr)
 			}
-			code, stdout, stderr := end(t, "validate", "--live", "--nats", s.URL, file)
+			code, stdout, stderr := command(t, "", "validate", "--live", "--nats", s.URL, file)
 			if code != exitWrong || !strings.Contains(stdout, strings.ReplaceAll(want, "FILE", file)) {
 				t.Errorf("exit %d, want 1 and %q in\n%s%s", code, want, stdout, stderr)
 			}
@@ -50,7 +50,7 @@ routes:
 	bad("secret", `{ name: a, webhook: { signing: { secrets: [{ env: RELAY_TEST_NOT_SET }] } } }`, "environment variable RELAY_TEST_NOT_SET is not set")
 	bad("host", `{ name: a, webhook: { url: "http://no-such-host.invalid/" } }`, `route "a": the host of the webhook has an address:`)
 
-	code, _, stderr := end(t, "validate", "--live", "--nats", "nats://127.0.0.1:1", good)
+	code, _, stderr := command(t, "", "validate", "--live", "--nats", "nats://127.0.0.1:1", good)
 	if code != exitUsage || !strings.Contains(stderr, "127.0.0.1:1") {
 		t.Errorf("no server: exit %d, %s", code, stderr)
 	}
@@ -67,7 +67,7 @@ func TestValidateLivePermissions(t *testing.T) {
 	file := writeRoutes(t, `
 routes: [{ name: a, stream: ORDERS, filter_subjects: [orders.>], webhook: { url: "http://127.0.0.1:9" } }]
 `)
-	code, stdout, stderr := end(t, "validate", "--live", "--nats", strings.Replace(s.URL, "nats://", "nats://relay:pw@", 1), file)
+	code, stdout, stderr := command(t, "", "validate", "--live", "--nats", strings.Replace(s.URL, "nats://", "nats://relay:pw@", 1), file)
 	want := `route "a": the NATS user may publish what relay publishes, got no permission for $JS.ACK.ORDERS.relay-a.>, $JS.ACK.RELAY_REPLAY.relay-replay-a.>, dlq.a.>`
 	if code != exitWrong || !strings.Contains(stdout, want) {
 		t.Errorf("exit %d, want 1 and %q in\n%s%s", code, want, stdout, stderr)

@@ -43,6 +43,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		Long: "relay reads a routes file, binds one durable JetStream consumer to each route and POSTs every message to the\n" +
 			"route's webhook. What cannot be delivered is kept as a dead letter that an operator replays.",
 		SilenceUsage: true, SilenceErrors: true,
+		PersistentPreRunE: fromEnv,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
 	root.SetArgs(args)
@@ -87,19 +88,6 @@ func (e *exitError) Unwrap() error { return e.err }
 func wrong(err error) error { return &exitError{exitWrong, err} }
 
 func unusable(err error) error { return &exitError{exitUsage, err} }
-
-// fromEnv takes the values of flags that were not given from the environment.
-func fromEnv(cmd *cobra.Command, names map[string]string) error {
-	for flag, env := range names {
-		f := cmd.Flags().Lookup(flag)
-		if v, ok := os.LookupEnv(env); ok && v != "" && !f.Changed {
-			if err := f.Value.Set(v); err != nil {
-				return unusable(fmt.Errorf("%s: %w", env, err))
-			}
-		}
-	}
-	return nil
-}
 
 // version is set by the release build; else it comes from the module's build info.
 var version = ""

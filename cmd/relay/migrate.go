@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 
 	"github.com/spf13/cobra"
@@ -17,12 +16,9 @@ func migrateCommand() *cobra.Command {
 		Use:   "migrate",
 		Short: "Bring the database's schema up to date, or say where it is",
 	}
-	cmd.PersistentFlags().StringVar(&database, "database", "", "postgres://… or sqlite:PATH [RELAY_DATABASE_URL]")
+	databaseFlag(cmd.PersistentFlags(), &database)
 	with := func(do func(cmd *cobra.Command, store dlqstore.Store) error) func(*cobra.Command, []string) error {
 		return func(cmd *cobra.Command, _ []string) error {
-			if err := fromEnv(cmd, map[string]string{"database": "RELAY_DATABASE_URL"}); err != nil {
-				return err
-			}
 			if database == "" {
 				return unusable(errors.New("which database? Give --database URL, or set RELAY_DATABASE_URL"))
 			}
@@ -41,14 +37,14 @@ func migrateCommand() *cobra.Command {
 				if err := store.Migrate(cmd.Context()); err != nil {
 					return migrateError(err)
 				}
-				_, err := status(cmd, store, cmd.OutOrStdout())
+				_, err := status(cmd, store)
 				return err
 			}),
 		},
 		&cobra.Command{
 			Use: "status", Short: "Print the schema's version; exit 1 if it is not the newest", Args: cobra.NoArgs,
 			RunE: with(func(cmd *cobra.Command, store dlqstore.Store) error {
-				s, err := status(cmd, store, cmd.OutOrStdout())
+				s, err := status(cmd, store)
 				if err == nil && s.Current != s.Known {
 					return wrong(nil)
 				}
@@ -59,7 +55,7 @@ func migrateCommand() *cobra.Command {
 	return cmd
 }
 
-func status(cmd *cobra.Command, store dlqstore.Store, w io.Writer) (dlqstore.Schema, error) {
+func status(cmd *cobra.Command, store dlqstore.Store) (dlqstore.Schema, error) {
 	s, err := store.Schema(cmd.Context())
 	if err != nil {
 		return s, migrateError(err)
@@ -71,7 +67,7 @@ func status(cmd *cobra.Command, store dlqstore.Store, w io.Writer) (dlqstore.Sch
 	case s.Current > s.Known:
 		note = "newer than this relay knows: upgrade relay"
 	}
-	_, err = fmt.Fprintf(w, "schema version %d of %d: %s\n", s.Current, s.Known, note)
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "schema version %d of %d: %s\n", s.Current, s.Known, note)
 	return s, err
 }
 

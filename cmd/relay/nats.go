@@ -1,8 +1,9 @@
 package main
 
 import (
-	"log/slog"
+	"fmt"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
 	"relay/internal/natsconn"
@@ -10,7 +11,7 @@ import (
 
 // natsFlags adds the flags by which every command that needs NATS finds it.
 func natsFlags(cmd *cobra.Command) *natsconn.Options {
-	o := &natsconn.Options{}
+	o := &natsconn.Options{Name: "relay " + cmd.Name()}
 	f := cmd.Flags()
 	f.StringVar(&o.URL, "nats", "", "NATS server URL, or several separated by commas [RELAY_NATS_URL] (default nats://127.0.0.1:4222)")
 	f.StringVar(&o.Context, "nats-context", "", "context of the nats CLI to connect with")
@@ -22,9 +23,17 @@ func natsFlags(cmd *cobra.Command) *natsconn.Options {
 	return o
 }
 
-// named completes the options for one use of the connection.
-func named(o *natsconn.Options, name string, log *slog.Logger) natsconn.Options {
-	c := *o
-	c.Name, c.Logger = name, log
-	return c
+// askJetStream connects to a server that answers now; one that does not is an error. The
+// caller closes the connection.
+func askJetStream(cmd *cobra.Command, o *natsconn.Options) (jetstream.JetStream, error) {
+	conn, err := natsconn.Connect(cmd.Context(), *o)
+	if err != nil {
+		return nil, unusable(err)
+	}
+	js, err := jetstream.New(conn)
+	if err != nil {
+		conn.Close()
+		return nil, unusable(fmt.Errorf("use JetStream: %w", err))
+	}
+	return js, nil
 }

@@ -6,12 +6,9 @@ import (
 	"io"
 	"strings"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
 	"relay/dispatcher"
-	"relay/internal/natsconn"
 	"relay/routes"
 )
 
@@ -30,18 +27,18 @@ func planCommand() *cobra.Command {
 		Args: cobra.NoArgs,
 	}
 	server := natsFlags(cmd)
-	routesFlag(cmd, &routesPath)
+	routesFlag(cmd.Flags(), &routesPath)
 	cmd.Flags().BoolVar(&prune, "prune", false, "remove the consumers that relay made and no route of the file names")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := namedRoutes(cmd, &routesPath)
+		c, err := namedRoutes(cmd, routesPath)
 		if err != nil {
 			return err
 		}
-		js, closeConn, err := askJetStream(cmd, server)
+		js, err := askJetStream(cmd, server)
 		if err != nil {
 			return err
 		}
-		defer closeConn()
+		defer js.Conn().Close()
 		plan, err := dispatcher.NewPlan(cmd.Context(), js, c)
 		if err != nil {
 			return unusable(err)
@@ -56,50 +53,17 @@ func planCommand() *cobra.Command {
 	return cmd
 }
 
-// routesFlag adds the flag by which commands find the routes file.
-func routesFlag(cmd *cobra.Command, path *string) {
-	cmd.Flags().StringVar(path, "routes", "", "routes file, or a folder of *.yaml [RELAY_ROUTES]")
-}
-
-// namedRoutes loads the file that --routes or RELAY_ROUTES names, and prints what is
+// namedRoutes loads the file that --routes names, and prints what is
 // wrong with it to stderr.
-func namedRoutes(cmd *cobra.Command, path *string) (*routes.Config, error) {
-	if err := fromEnv(cmd, map[string]string{"routes": "RELAY_ROUTES"}); err != nil {
-		return nil, err
-	}
-	if *path == "" {
+func namedRoutes(cmd *cobra.Command, path string) (*routes.Config, error) {
+	if path == "" {
 		return nil, unusable(errNoRoutes)
 	}
 	o := routes.Options{Stdin: cmd.InOrStdin(), CheckFilter: dispatcher.CheckFilter}
-	return loadRoutes([]string{*path}, o, cmd.ErrOrStderr(), "text")
+	return loadRoutes([]string{path}, o, cmd.ErrOrStderr(), "text")
 }
 
 var errNoRoutes = errors.New("which routes file? Give --routes PATH, or set RELAY_ROUTES")
-
-// connectOnce connects to a server that answers now; one that does not is an error.
-func connectOnce(cmd *cobra.Command, o *natsconn.Options) (*nats.Conn, error) {
-	if err := fromEnv(cmd, map[string]string{"nats": "RELAY_NATS_URL"}); err != nil {
-		return nil, err
-	}
-	conn, err := natsconn.Connect(cmd.Context(), named(o, "relay "+cmd.Name(), nil))
-	if err != nil {
-		return nil, unusable(err)
-	}
-	return conn, nil
-}
-
-// askJetStream is JetStream on a connection of connectOnce, which the caller closes.
-func askJetStream(cmd *cobra.Command, o *natsconn.Options) (js jetstream.JetStream, closeConn func(), err error) {
-	conn, err := connectOnce(cmd, o)
-	if err != nil {
-		return nil, nil, err
-	}
-	if js, err = jetstream.New(conn); err != nil {
-		conn.Close()
-		return nil, nil, unusable(fmt.Errorf("use JetStream: %w", err))
-	}
-	return js, conn.Close, nil
-}
 
 // printPlan writes the plan like a diff and returns the command's exit code as an error.
 func printPlan(w io.Writer, plan *dispatcher.Plan, pruned bool) error {

@@ -8,19 +8,11 @@ import (
 	"relay/internal/testkit"
 )
 
-// end runs a command to its end and returns its exit code and what it printed.
-func end(t *testing.T, args ...string) (code int, stdout, stderr string) {
-	t.Helper()
-	p := relay(t, args...)
-	code = p.wait()
-	return code, p.stdout.String(), p.stderr.String()
-}
-
 func TestPlan(t *testing.T) {
 	h, r := newHouse(t), testkit.NewReceiver(t, nil)
 	file := writeRoutes(t, ordersRoute, r.URL)
 	plan := func(file string, more ...string) (int, string) {
-		code, stdout, stderr := end(t, append([]string{"plan", "--nats", h.nats.URL, "--routes", file}, more...)...)
+		code, stdout, stderr := command(t, "", append([]string{"plan", "--nats", h.nats.URL, "--routes", file}, more...)...)
 		return code, stdout + stderr
 	}
 	want := func(code int, out string, wantCode int, texts ...string) {
@@ -66,8 +58,8 @@ func TestPlan(t *testing.T) {
 	want(code, out, exitChanges) // the stream is there
 	code, out = plan(writeRoutes(t, strings.ReplaceAll(ordersRoute, "stream: ORDERS", "stream: LOST"), r.URL))
 	want(code, out, exitWrong, `! refuse consumer "relay-billing" of stream "LOST"`, "list it under streams:")
-	code, _, errText := end(t, "plan", "--nats", "nats://127.0.0.1:1", "--routes", file)
+	code, _, errText := command(t, "", "plan", "--nats", "nats://127.0.0.1:1", "--routes", file)
 	want(code, errText, exitUsage, "127.0.0.1:1")
-	code, _, errText = end(t, "plan", "--nats", h.nats.URL)
+	code, _, errText = command(t, "", "plan", "--nats", h.nats.URL)
 	want(code, errText, exitUsage, "--routes")
 }

@@ -36,9 +36,6 @@ func receiveCommand() *cobra.Command {
 	f.DurationVar(&r.delay, "delay", 0, "wait before answering")
 	f.StringVar(&r.secret, "secret", "", "whsec_ secret to verify signatures with [RELAY_SECRET]")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := fromEnv(cmd, map[string]string{"secret": "RELAY_SECRET"}); err != nil {
-			return err
-		}
 		if r.status < 200 || r.status > 599 {
 			return unusable(fmt.Errorf("--status: want 200 to 599, got %d", r.status))
 		}

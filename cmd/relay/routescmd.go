@@ -5,7 +5,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -18,7 +17,7 @@ func routesCommand() *cobra.Command {
 		Short: "Show the routes of a file, or which of them a subject takes",
 	}
 	var path string
-	cmd.PersistentFlags().StringVar(&path, "routes", "", "routes file, or a folder of *.yaml [RELAY_ROUTES]")
+	routesFlag(cmd.PersistentFlags(), &path)
 	cmd.AddCommand(routesShowCommand(&path), routesExplainCommand(&path))
 	return cmd
 }
@@ -33,7 +32,7 @@ func routesShowCommand(path *string) *cobra.Command {
 	cmd.Flags().BoolVar(&resolved, "resolved", false, "write streams and routes out in full, as YAML")
 	cmd.Flags().BoolVar(&origin, "origin", false, "with --resolved: say where each value comes from, FILE:LINE or default")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := namedRoutes(cmd, path)
+		c, err := namedRoutes(cmd, *path)
 		if err != nil {
 			return err
 		}
@@ -49,7 +48,7 @@ func routesShowCommand(path *string) *cobra.Command {
 }
 
 func listRoutes(w io.Writer, c *routes.Config) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	t := table(w)
 	fmt.Fprintln(t, "ROUTE\tSTREAM\tFILTER SUBJECTS\tWEBHOOK\tWHERE")
 	for _, r := range c.Routes {
 		name := r.Name
@@ -71,7 +70,7 @@ func routesExplainCommand(path *string) *cobra.Command {
 		Example: "  relay routes explain orders.created --routes routes.yaml",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := namedRoutes(cmd, path)
+			c, err := namedRoutes(cmd, *path)
 			if err != nil {
 				return err
 			}
@@ -111,6 +110,7 @@ func explain(w io.Writer, c *routes.Config, subject string) {
 	fmt.Fprintf(w, "%s takes %d of %d routes\n", subject, taken, len(c.Routes))
 }
 
+// matching is the first of the filters that matches the subject, and whether one does.
 func matching(filters []string, subject string) (string, bool) {
 	i := slices.IndexFunc(filters, func(f string) bool { return routes.Matches(f, subject) })
 	if i < 0 {

@@ -17,7 +17,7 @@ routes:
   - { name: long, filter_subjects: [orders.created.now] }
   - { name: short, stream: OLD, filter_subjects: ["*"] }
 `)
-	code, out, errText := end(t, "routes", "explain", "orders.created", "--routes", file)
+	code, out, errText := command(t, "", "routes", "explain", "orders.created", "--routes", file)
 	if code != exitDone {
 		t.Fatalf("exit %d, %s", code, errText)
 	}
@@ -35,7 +35,7 @@ routes:
 			t.Errorf("no %q in\n%s", want, out)
 		}
 	}
-	if code, _, errText := end(t, "routes", "explain", "orders.*", "--routes", file); code != exitUsage || !strings.Contains(errText, "wildcards") {
+	if code, _, errText := command(t, "", "routes", "explain", "orders.*", "--routes", file); code != exitUsage || !strings.Contains(errText, "wildcards") {
 		t.Errorf("a subject with a wildcard: exit %d, %s", code, errText)
 	}
 }
@@ -51,7 +51,7 @@ func TestRoutesShow(t *testing.T) {
 		"origin":   {[]string{"--resolved", "--origin"}, []string{"# " + file + ":8\n", "# default\n"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			code, out, errText := end(t, append([]string{"routes", "show", "--routes", file}, test.flags...)...)
+			code, out, errText := command(t, "", append([]string{"routes", "show", "--routes", file}, test.flags...)...)
 			if code != exitDone {
 				t.Fatalf("exit %d, %s", code, errText)
 			}

@@ -29,8 +29,8 @@ func runCommand() *cobra.Command {
 	}
 	nats := natsFlags(cmd)
 	f := cmd.Flags()
-	routesFlag(cmd, &routesPath)
-	f.StringVar(&s.database, "database", "", "postgres://… or sqlite:PATH [RELAY_DATABASE_URL]")
+	routesFlag(f, &routesPath)
+	databaseFlag(f, &s.database)
 	serverFlags(cmd, &s, &adminAddr, &logLevel)
 	f.StringVar(&logFormat, "log-format", "text", "text or json")
 	f.BoolVar(&s.embedded, "embedded", false, "run NATS with JetStream inside this process, and SQLite; needs --data")
@@ -38,13 +38,7 @@ func runCommand() *cobra.Command {
 	f.BoolVar(&watch, "watch", false, "put the routes file in force by itself when it changes; SIGHUP and POST /api/v1/reload do it on demand")
 	f.BoolVar(&s.allowRecreate, "allow-recreate", false, "let consumers be deleted and created anew, position kept, when nothing less does (see relay plan)")
 	f.DurationVar(&s.drain, "drain", 25*time.Second, "how long attempts under way may go on after SIGTERM")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		err := fromEnv(cmd, map[string]string{
-			"routes": "RELAY_ROUTES", "nats": "RELAY_NATS_URL", "database": "RELAY_DATABASE_URL", "admin": "RELAY_ADMIN_ADDR",
-		})
-		if err != nil {
-			return err
-		}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		s.nats = *nats
 		if err := checkRun(cmd, routesPath, s); err != nil {
 			return unusable(err)

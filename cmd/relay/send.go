@@ -15,8 +15,6 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 	"golang.org/x/time/rate"
-
-	"relay/internal/natsconn"
 )
 
 func sendCommand() *cobra.Command {
@@ -34,15 +32,12 @@ func sendCommand() *cobra.Command {
 			"  echo '{\"total\":12}' | relay send orders.created - --count 100",
 		Args: cobra.MaximumNArgs(2),
 	}
-	conn := natsFlags(cmd)
+	server := natsFlags(cmd)
 	cmd.Flags().StringArrayVarP(&headers, "header", "H", nil, "a header, as 'Name: value'; may be repeated")
 	cmd.Flags().IntVar(&count, "count", 1, "how many times to send it")
 	cmd.Flags().Float64Var(&perSecond, "rate", 0, "messages a second; 0 is as fast as the stream stores them")
 	cmd.Flags().StringVar(&sample, "sample", "", "payload to send, and its subject: "+strings.Join(sampleNames(), ", "))
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := fromEnv(cmd, map[string]string{"nats": "RELAY_NATS_URL"}); err != nil {
-			return err
-		}
 		if count < 1 {
 			return unusable(fmt.Errorf("--count: want 1 or more, got %d", count))
 		}
@@ -53,12 +48,12 @@ func sendCommand() *cobra.Command {
 		if err != nil {
 			return unusable(err)
 		}
-		nc, err := natsconn.Connect(cmd.Context(), named(conn, "relay send", nil))
+		js, err := askJetStream(cmd, server)
 		if err != nil {
-			return unusable(err)
+			return err
 		}
-		defer nc.Close()
-		return send(cmd.Context(), nc, m, count, perSecond, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		defer js.Conn().Close()
+		return send(cmd.Context(), js, m, count, perSecond, cmd.OutOrStdout(), cmd.ErrOrStderr())
 	}
 	return cmd
 }
@@ -92,12 +87,7 @@ func message(args, headers []string, stdin io.Reader) (*nats.Msg, error) {
 	m.Data = fmt.Appendf(nil, `{"hello":"relay","sent_at":%q}`, time.Now().UTC().Format(time.RFC3339))
 	var err error
 	if len(args) == 2 {
-		if args[1] == "-" {
-			m.Data, err = io.ReadAll(stdin)
-		} else {
-			m.Data, err = os.ReadFile(args[1])
-		}
-		if err != nil {
+		if m.Data, err = readInput(args[1], stdin); err != nil {
 			return nil, fmt.Errorf("read the payload: %w", err)
 		}
 	}
@@ -109,6 +99,14 @@ func message(args, headers []string, stdin io.Reader) (*nats.Msg, error) {
 		m.Header.Add(name, value)
 	}
 	return m, nil
+}
+
+// readInput reads a file, or standard input when the path is -.
+func readInput(path string, stdin io.Reader) ([]byte, error) {
+	if path == "-" {
+		return io.ReadAll(stdin)
+	}
+	return os.ReadFile(path)
 }
 
 // splitHeader reads the value of a flag -H.
@@ -123,17 +121,14 @@ func splitHeader(h string) (name, value string, err error) {
 // sendTimeout bounds the wait for one PubAck.
 const sendTimeout = 10 * time.Second
 
-func send(ctx context.Context, nc *nats.Conn, m *nats.Msg, count int, perSecond float64, stdout, stderr io.Writer) error {
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return unusable(fmt.Errorf("use JetStream: %w", err))
-	}
+func send(ctx context.Context, js jetstream.JetStream, m *nats.Msg, count int, perSecond float64, stdout, stderr io.Writer) error {
 	pace := rate.NewLimiter(rate.Inf, 1)
 	if perSecond > 0 {
 		pace.SetLimit(rate.Limit(perSecond))
 	}
 	bar := progress(count, "sending", stderr)
 	var last *jetstream.PubAck
+	var err error
 	for range count {
 		if err := pace.Wait(ctx); err != nil {
 			return wrong(fmt.Errorf("interrupted: %w", err))

@@ -217,8 +217,9 @@ func startEmbedded(s *settings) (*natsconn.Embedded, error) {
 
 // connect waits for NATS and says what it waits for.
 func connect(ctx context.Context, s settings) (*nats.Conn, error) {
+	s.nats.Name, s.nats.Logger = "relay "+instance(), s.log
 	said := ""
-	return natsconn.Wait(ctx, named(&s.nats, "relay "+instance(), s.log), func(err error) {
+	return natsconn.Wait(ctx, s.nats, func(err error) {
 		if err.Error() != said {
 			said = err.Error()
 			s.log.Warn("waiting for NATS", "err", err)

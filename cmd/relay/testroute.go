@@ -36,13 +36,13 @@ func testCommand() *cobra.Command {
 		Example: "  relay test orders-to-billing order.json --routes routes.yaml --subject orders.created",
 		Args:    cobra.RangeArgs(1, 2),
 	}
-	routesFlag(cmd, &routesPath)
 	f := cmd.Flags()
+	routesFlag(f, &routesPath)
 	f.StringVar(&subject, "subject", "", "subject of the message (default: the route's first filter subject, test in place of wildcards)")
 	f.StringArrayVarP(&headers, "header", "H", nil, "a header of the message, as 'Name: value'; may be repeated")
 	f.IntVar(&attempt, "attempt", 1, "which attempt it is, for the outcome that the last one has")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := namedRoutes(cmd, &routesPath)
+		c, err := namedRoutes(cmd, routesPath)
 		if err != nil {
 			return err
 		}
@@ -85,15 +85,10 @@ func exampleSubject(r routes.Route) string {
 	return strings.NewReplacer("*", "test", ">", "test").Replace(r.FilterSubjects[0])
 }
 
-// takes says whether one of the route's filter subjects matches the subject.
-func takes(r routes.Route, subject string) bool {
-	return slices.ContainsFunc(r.FilterSubjects, func(filter string) bool { return routes.Matches(filter, subject) })
-}
-
 // tryRoute sends the message once and writes down what went out, what came back and
 // what it means.
 func tryRoute(ctx context.Context, w io.Writer, r routes.Route, m webhook.Message) error {
-	if !takes(r, m.Subject) {
+	if _, takes := matching(r.FilterSubjects, m.Subject); !takes {
 		fmt.Fprintf(w, "the route would not get this message: none of its filter_subjects (%s) matches %s\n\n",
 			strings.Join(r.FilterSubjects, ", "), m.Subject)
 	}

@@ -132,7 +132,7 @@ func TestTraces(t *testing.T) {
 func TestTracesRefuse(t *testing.T) {
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
 	t.Setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
-	code, _, stderr := end(t, "run", "--routes", writeRoutes(t, ordersRoute, "http://127.0.0.1:9"), "--embedded", "--data", t.TempDir(),
+	code, _, stderr := command(t, "", "run", "--routes", writeRoutes(t, ordersRoute, "http://127.0.0.1:9"), "--embedded", "--data", t.TempDir(),
 		"--nats-port", "-1", "--admin", "127.0.0.1:0")
 	if code != exitUsage || !strings.Contains(stderr, "OTEL_EXPORTER_OTLP_PROTOCOL") {
 		t.Errorf("exit %d, want 2\n%s", code, stderr)

@@ -29,10 +29,8 @@ func validateCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&onServers, "live", false, "check the file against the NATS servers too")
 	cmd.Flags().BoolVar(&strict, "strict", false, "take warnings for mistakes")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		switch format {
-		case "text", "json", "github":
-		default:
-			return unusable(fmt.Errorf("--format: want text, json or github, got %q", format))
+		if err := oneOf("--format", format, "text", "json", "github"); err != nil {
+			return err
 		}
 		stdin, err := readStdin(cmd.InOrStdin(), args)
 		if err != nil {
@@ -45,12 +43,12 @@ func validateCommand() *cobra.Command {
 		}
 		c, err := load(nil)
 		if err == nil && onServers {
-			conn, connErr := connectOnce(cmd, nats)
+			js, connErr := askJetStream(cmd, nats)
 			if connErr != nil {
 				return connErr
 			}
-			defer conn.Close()
-			c, err = validateLive(cmd.Context(), conn, c, load)
+			defer js.Conn().Close()
+			c, err = validateLive(cmd.Context(), js, c, load)
 		}
 		if c, err = reportRoutes(c, err, cmd.OutOrStdout(), format); err != nil {
 			return err

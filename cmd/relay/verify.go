@@ -8,7 +8,6 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,9 +34,6 @@ func verifyCommand() *cobra.Command {
 	cmd.Flags().StringVar(&secret, "secret", "", "whsec_ secret, or whpk_ key [RELAY_SECRET]")
 	cmd.Flags().StringArrayVarP(&headers, "header", "H", nil, "a header that came with the body, as 'Name: value'; may be repeated")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := fromEnv(cmd, map[string]string{"secret": "RELAY_SECRET"}); err != nil {
-			return err
-		}
 		if secret == "" {
 			return unusable(errors.New("which secret? Give --secret, or set RELAY_SECRET"))
 		}
@@ -66,15 +62,11 @@ func evidenceOf(secret string, headers, args []string, stdin io.Reader) (evidenc
 		}
 		e.header.Add(name, value)
 	}
-	var err error
-	if len(args) == 0 || args[0] == "-" {
-		e.body, err = io.ReadAll(stdin)
-	} else {
-		e.body, err = os.ReadFile(args[0])
-	}
+	body, err := readInput(append(args, "-")[0], stdin)
 	if err != nil {
 		return e, fmt.Errorf("read the body: %w", err)
 	}
+	e.body = body
 	return e, nil
 }
 
