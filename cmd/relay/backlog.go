@@ -59,32 +59,36 @@ func (b *backlog) look(ctx context.Context, s dispatcher.Status) {
 	if s.NumPending == 0 && s.NumAckPending == 0 || b.oldest(s) != (time.Time{}) {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, backlogTimeout)
-	defer cancel()
-	var at time.Time
-	stream, err := b.js.Stream(ctx, s.Route.Stream)
-	for _, subject := range s.Route.FilterSubjects {
-		if err != nil {
-			break
-		}
-		var m *jetstream.RawStreamMsg
-		m, err = stream.GetMsg(ctx, s.Position+1, jetstream.WithGetMsgSubject(subject))
-		switch {
-		case errors.Is(err, jetstream.ErrMsgNotFound):
-			err = nil
-		case err == nil && (at.IsZero() || m.Time.Before(at)):
-			at = m.Time
-		}
-	}
+	at, err := b.first(ctx, s)
 	if err != nil {
 		b.log.Debug("oldest pending message not looked at", "route", s.Route.Name, "err", err)
+		return
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.seen == nil {
-		b.seen = map[string]oldest{}
-	}
 	b.seen[s.Route.Name] = oldest{s.Position, at}
+}
+
+// first is when the first message after the route's position was stored; zero when there
+// is none.
+func (b *backlog) first(ctx context.Context, s dispatcher.Status) (at time.Time, err error) {
+	ctx, cancel := context.WithTimeout(ctx, backlogTimeout)
+	defer cancel()
+	stream, err := b.js.Stream(ctx, s.Route.Stream)
+	if err != nil {
+		return at, err
+	}
+	for _, subject := range s.Route.FilterSubjects {
+		m, err := stream.GetMsg(ctx, s.Position+1, jetstream.WithGetMsgSubject(subject))
+		switch {
+		case errors.Is(err, jetstream.ErrMsgNotFound):
+		case err != nil:
+			return at, err
+		case at.IsZero() || m.Time.Before(at):
+			at = m.Time
+		}
+	}
+	return at, nil
 }
 
 // oldest is when the oldest unsettled message was stored, as last looked at; zero when

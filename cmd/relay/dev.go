@@ -13,7 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
@@ -29,21 +28,16 @@ const receiverVariable = "RELAY_DEV_RECEIVER"
 
 func devCommand() *cobra.Command {
 	var s settings
-	var adminAddr, logFormat, logLevel string
 	var every time.Duration
 	cmd := &cobra.Command{
 		Use:   "dev",
 		Short: "Show the whole job on this machine: NATS, a receiver and sample traffic inside one process",
 		Args:  cobra.NoArgs,
 	}
-	serverFlags(cmd, &s, &adminAddr, &logLevel)
-	cmd.Flags().StringVar(&logFormat, "log-format", "compact", "compact, text or json")
+	serverFlags(cmd, &s, "compact")
 	cmd.Flags().DurationVar(&every, "every", 2*time.Second, "time between two sample messages; 0 sends only the first round")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
-		if s.log, err = newLogger(cmd.OutOrStdout(), logFormat, logLevel); err == nil {
-			s.log, err = sampleLog(s.log, s.logSample)
-		}
-		if err != nil {
+		if s.log, err = newLogger(cmd.OutOrStdout(), s.logging); err != nil {
 			return unusable(err)
 		}
 		temporary := s.data == ""
@@ -53,11 +47,11 @@ func devCommand() *cobra.Command {
 			}
 			defer func() { err = errors.Join(err, os.RemoveAll(s.data)) }()
 		}
-		if err := writable(s.data); err != nil {
-			return unusable(err)
+		if err := os.MkdirAll(s.data, 0o700); err != nil {
+			return unusable(fmt.Errorf("--data %s: make the folder: %w; give another folder, or the right to write there", s.data, err))
 		}
-		freePorts(cmd, &s, &adminAddr)
-		if err := listenAdmin(cmd, adminAddr, &s); err != nil {
+		freePorts(cmd, &s)
+		if err := listenAdmin(cmd, &s); err != nil {
 			return unusable(err)
 		}
 		hooks, err := listen(cmd.Context(), "127.0.0.1:0", "the sample receiver needs a free port")
@@ -79,7 +73,7 @@ func devCommand() *cobra.Command {
 		}}
 		s.embedded, s.drain = true, 5*time.Second
 		s.announce = func(r running) { banner(cmd.OutOrStdout(), r, s.data, file, temporary) }
-		s.traffic = func(ctx context.Context, conn *nats.Conn) error { return publishSamples(ctx, conn, every) }
+		s.traffic = func(ctx context.Context, js jetstream.JetStream) error { return publishSamples(ctx, js, every) }
 		return serveDev(cmd.Context(), s, hooks)
 	}
 	return cmd
@@ -117,7 +111,7 @@ func judgeSample(req *http.Request, attempt int) int {
 
 // freePorts lets relay dev start beside whatever has the default ports already; a port
 // that was asked for is not exchanged.
-func freePorts(cmd *cobra.Command, s *settings, adminAddr *string) {
+func freePorts(cmd *cobra.Command, s *settings) {
 	taken := func(addr string) bool {
 		ln, err := (&net.ListenConfig{}).Listen(cmd.Context(), "tcp", addr)
 		if err == nil {
@@ -125,8 +119,8 @@ func freePorts(cmd *cobra.Command, s *settings, adminAddr *string) {
 		}
 		return err != nil
 	}
-	if !cmd.Flags().Changed("admin") && os.Getenv("RELAY_ADMIN_ADDR") == "" && taken(*adminAddr) {
-		*adminAddr = "127.0.0.1:0"
+	if !cmd.Flags().Changed("admin") && os.Getenv("RELAY_ADMIN_ADDR") == "" && taken(s.adminAddr) {
+		s.adminAddr = "127.0.0.1:0"
 	}
 	if !cmd.Flags().Changed("nats-port") && taken(fmt.Sprintf("127.0.0.1:%d", s.natsPort)) {
 		s.natsPort = -1
@@ -169,11 +163,7 @@ func banner(w io.Writer, r running, data, file string, temporary bool) {
 }
 
 // publishSamples sends one of each sample payload, and then one every so often.
-func publishSamples(ctx context.Context, conn *nats.Conn, every time.Duration) error {
-	js, err := jetstream.New(conn)
-	if err != nil {
-		return fmt.Errorf("use JetStream: %w", err)
-	}
+func publishSamples(ctx context.Context, js jetstream.JetStream, every time.Duration) error {
 	names := sampleNames()
 	for i := 0; ; i++ {
 		if i >= len(names) {

@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -135,8 +137,8 @@ func show(out io.Writer, d letter) error {
 	line("published", clock(d.Published))
 	line("failed", clock(d.FailedAt))
 	line("replay of", d.ReplayOf)
-	for name, values := range d.Headers {
-		line("header "+name, strings.Join(values, ", "))
+	for _, name := range slices.Sorted(maps.Keys(d.Headers)) {
+		line("header "+name, strings.Join(d.Headers[name], ", "))
 	}
 	for _, a := range d.Attempts {
 		life := ""
@@ -152,11 +154,9 @@ func show(out io.Writer, d letter) error {
 		_, err := fmt.Fprintf(out, "\n%d bytes of payload that is no text; relay dlq show --output json has it in base64\n", len(d.Payload))
 		return err
 	}
-	fmt.Fprintln(out)
-	for text := range strings.Lines(string(d.Payload)) {
-		fmt.Fprintln(out, printable(strings.ReplaceAll(strings.TrimRight(text, "\r\n"), "\t", "    ")))
-	}
-	return nil
+	text := strings.TrimSuffix(strings.ReplaceAll(string(d.Payload), "\r\n", "\n"), "\n")
+	_, err := fmt.Fprintf(out, "\n%s\n", printable(text, '\n', '\t'))
+	return err
 }
 
 func (o *dlqOptions) groupsCommand() *cobra.Command {

@@ -148,10 +148,7 @@ func (d *doctor) worst() level {
 
 func (d *doctor) write(w io.Writer, format string) error {
 	if format == "json" {
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		e.SetEscapeHTML(false)
-		return e.Encode(struct {
+		return writeJSON(w, struct {
 			Level  level     `json:"level"`
 			Checks []finding `json:"checks"`
 		}{d.worst(), d.findings})
@@ -168,16 +165,20 @@ func (d *doctor) write(w io.Writer, format string) error {
 	return err
 }
 
+func writeJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
 // writePermissions writes them as a user of nats-server's configuration has them.
 func writePermissions(w io.Writer, format string, p dispatcher.Permissions) error {
 	type list struct {
 		Allow []string `json:"allow"`
 	}
 	if format == "json" {
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		e.SetEscapeHTML(false)
-		return e.Encode(struct {
+		return writeJSON(w, struct {
 			Publish   list `json:"publish"`
 			Subscribe list `json:"subscribe"`
 		}{list{p.Publish}, list{p.Subscribe}})

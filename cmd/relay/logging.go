@@ -5,28 +5,44 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// newLogger makes the logger of --log-format and --log-level.
-func newLogger(w io.Writer, format, level string) (*slog.Logger, error) {
-	var l slog.Level
-	if err := l.UnmarshalText([]byte(level)); err != nil {
-		return nil, fmt.Errorf("--log-level: want debug, info, warn or error, got %q", level)
+// logging is what the flags say of the log.
+type logging struct {
+	format, level string
+	sample        int // one in so many lines of deliveries that succeeded; 1: all of them
+}
+
+// newLogger makes the logger of --log-format, --log-level and --log-sample.
+func newLogger(w io.Writer, how logging) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(how.level)); err != nil {
+		return nil, fmt.Errorf("--log-level: want debug, info, warn or error, got %q", how.level)
 	}
-	o := &slog.HandlerOptions{Level: l}
-	switch format {
+	o := &slog.HandlerOptions{Level: level}
+	var handler slog.Handler
+	switch how.format {
 	case "text":
-		return slog.New(slog.NewTextHandler(w, o)), nil
+		handler = slog.NewTextHandler(w, o)
 	case "json":
-		return slog.New(slog.NewJSONHandler(w, o)), nil
+		handler = slog.NewJSONHandler(w, o)
 	case "compact":
-		return slog.New(&compactHandler{mu: &sync.Mutex{}, w: w, level: l}), nil
+		handler = &compactHandler{mu: &sync.Mutex{}, w: w, level: level}
 	default:
-		return nil, fmt.Errorf("--log-format: want text, json or compact, got %q", format)
+		return nil, fmt.Errorf("--log-format: want text, json or compact, got %q", how.format)
 	}
+	switch {
+	case how.sample < 1:
+		return nil, fmt.Errorf("--log-sample: want 1, for every line, or more, got %d", how.sample)
+	case how.sample > 1:
+		handler = sampler{handler, uint64(how.sample), new(atomic.Uint64)}
+	}
+	return slog.New(handler), nil
 }
 
 // compactHandler writes a line for people to follow at a terminal: an attempt in
@@ -96,9 +112,13 @@ func (h *compactHandler) attempt(b *strings.Builder, r slog.Record) {
 	}
 }
 
-// printable keeps foreign text from moving a terminal's cursor or faking a line.
-func printable(s string) string {
+// printable keeps foreign text from moving a terminal's cursor or faking a line. Of the
+// characters that do, those of keep stay.
+func printable(s string, keep ...rune) string {
 	return strings.Map(func(r rune) rune {
+		if slices.Contains(keep, r) {
+			return r
+		}
 		if r < ' ' || r >= 0x7f && r < 0xa0 || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 {
 			return '\ufffd'
 		}

@@ -2,25 +2,14 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"sync/atomic"
 
 	"relay/routes"
 )
 
-// sampleLog makes a logger that writes one in every lines of deliveries that succeeded,
-// and all else: what failed, in whatever way, is never left out. 1 is every line.
-func sampleLog(log *slog.Logger, every int) (*slog.Logger, error) {
-	switch {
-	case every < 1:
-		return nil, fmt.Errorf("--log-sample: want 1, for every line, or more, got %d", every)
-	case every == 1:
-		return log, nil
-	}
-	return slog.New(sampler{log.Handler(), uint64(every), new(atomic.Uint64)}), nil
-}
-
+// sampler writes one in every lines of deliveries that succeeded, and all else: what
+// failed, in whatever way, is never left out.
 type sampler struct {
 	slog.Handler
 	every     uint64

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 	"time"
 
@@ -18,7 +17,7 @@ import (
 
 func runCommand() *cobra.Command {
 	var s settings
-	var routesPath, adminAddr, logFormat, logLevel string
+	var routesPath string
 	var watch bool
 	cmd := &cobra.Command{
 		Use:   "run",
@@ -31,8 +30,7 @@ func runCommand() *cobra.Command {
 	f := cmd.Flags()
 	routesFlag(f, &routesPath)
 	databaseFlag(f, &s.database)
-	serverFlags(cmd, &s, &adminAddr, &logLevel)
-	f.StringVar(&logFormat, "log-format", "text", "text or json")
+	serverFlags(cmd, &s, "text")
 	f.BoolVar(&s.embedded, "embedded", false, "run NATS with JetStream inside this process, and SQLite; needs --data")
 	f.BoolVar(&s.noMigrate, "no-migrate", false, "leave the database's schema as it is (see relay migrate)")
 	f.BoolVar(&watch, "watch", false, "put the routes file in force by itself when it changes; SIGHUP and POST /api/v1/reload do it on demand")
@@ -54,18 +52,10 @@ func runCommand() *cobra.Command {
 		if watch {
 			s.reload.watch = routesPath
 		}
-		if s.log, err = newLogger(cmd.ErrOrStderr(), logFormat, logLevel); err == nil {
-			s.log, err = sampleLog(s.log, s.logSample)
-		}
-		if err != nil {
+		if s.log, err = newLogger(cmd.ErrOrStderr(), s.logging); err != nil {
 			return unusable(err)
 		}
-		if s.embedded {
-			if err := writable(s.data); err != nil {
-				return unusable(err)
-			}
-		}
-		if err := listenAdmin(cmd, adminAddr, &s); err != nil {
+		if err := listenAdmin(cmd, &s); err != nil {
 			return unusable(err)
 		}
 		return serve(cmd.Context(), s)
@@ -74,11 +64,11 @@ func runCommand() *cobra.Command {
 }
 
 // serverFlags are the flags that run and dev have in common.
-func serverFlags(cmd *cobra.Command, s *settings, adminAddr, logLevel *string) {
+func serverFlags(cmd *cobra.Command, s *settings, logFormat string) {
 	f := cmd.Flags()
 	f.StringVar(&s.data, "data", "", "folder for the embedded NATS and SQLite")
 	f.IntVar(&s.natsPort, "nats-port", 4222, "port of the embedded NATS on 127.0.0.1; -1 picks a free one and prints it")
-	f.StringVar(adminAddr, "admin", "127.0.0.1:8080", "address of the admin page and API [RELAY_ADMIN_ADDR]")
+	f.StringVar(&s.adminAddr, "admin", "127.0.0.1:8080", "address of the admin page and API [RELAY_ADMIN_ADDR]")
 	f.StringVar(&s.basePath, "admin-base-path", "", "path under which a proxy has the admin page, as in /relay")
 	f.BoolVar(&s.allowRemote, "admin-insecure", false, "serve the admin page on an address other than loopback without authentication")
 	f.StringVar(&s.authOptions.UsersFile, "admin-users", "", "file of who may log in, a line NAME:HASH:ROLE each; the hash is bcrypt, as htpasswd -B makes it, the role viewer, operator or editor")
@@ -86,8 +76,9 @@ func serverFlags(cmd *cobra.Command, s *settings, adminAddr, logLevel *string) {
 	f.StringVar(&s.authOptions.TrustedHeader, "admin-trusted-header", "", "header in which a trusted proxy names the user")
 	f.StringSliceVar(&s.authOptions.TrustedProxies, "admin-trusted-proxies", nil, "addresses and CIDRs of proxies whose X-Forwarded-For, X-Forwarded-Proto and --admin-trusted-header are believed")
 	f.Int64Var(&s.maxInFlight, "max-in-flight-bytes", dispatcher.DefaultMaxInFlightBytes, "bytes of messages in hand at once, over all routes")
-	f.StringVar(logLevel, "log-level", "info", "debug, info, warn or error")
-	f.IntVar(&s.logSample, "log-sample", 1, "write one in so many lines of deliveries that succeeded, and all of what failed; 1 writes every line")
+	f.StringVar(&s.logging.format, "log-format", logFormat, "text, json or compact")
+	f.StringVar(&s.logging.level, "log-level", "info", "debug, info, warn or error")
+	f.IntVar(&s.logging.sample, "log-sample", 1, "write one in so many lines of deliveries that succeeded, and all of what failed; 1 writes every line")
 }
 
 // checkRun finds contradictions between the flags before anything is opened.
@@ -105,30 +96,14 @@ func checkRun(cmd *cobra.Command, routesPath string, s settings) error {
 	return nil
 }
 
-// writable makes the folder if need be, and says whether relay can write into it.
-func writable(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("--data %s: make the folder: %w; give another folder, or the right to write there", dir, err)
-	}
-	probe, err := os.CreateTemp(dir, ".probe-*")
-	if err != nil {
-		return fmt.Errorf("--data %s: write into the folder: %w; give another folder, or the right to write there", dir, err)
-	}
-	_ = probe.Close()
-	if err := os.Remove(filepath.Clean(probe.Name())); err != nil {
-		return fmt.Errorf("--data %s: %w", dir, err)
-	}
-	return nil
-}
-
 // listenAdmin reads who may use the admin page, and opens its address.
-func listenAdmin(cmd *cobra.Command, addr string, s *settings) (err error) {
+func listenAdmin(cmd *cobra.Command, s *settings) (err error) {
 	if s.auth, err = admin.LoadAuth(s.authOptions); err != nil {
 		return err
 	}
-	if err := admin.CheckAddr(addr); err != nil && s.auth == nil && !s.allowRemote {
-		return fmt.Errorf("--admin %s: %w", addr, err)
+	if err := admin.CheckAddr(s.adminAddr); err != nil && s.auth == nil && !s.allowRemote {
+		return fmt.Errorf("--admin %s: %w", s.adminAddr, err)
 	}
-	s.admin, err = listen(cmd.Context(), addr, "choose another with --admin, or port 0 for a free one")
+	s.admin, err = listen(cmd.Context(), s.adminAddr, "choose another with --admin, or port 0 for a free one")
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -35,6 +36,7 @@ type settings struct {
 	embedded    bool
 	data        string // folder of the embedded servers
 	natsPort    int
+	adminAddr   string
 	admin       net.Listener // open already, so that a port in use is found first
 	allowRemote bool
 	basePath    string // of the admin page behind a proxy
@@ -48,11 +50,11 @@ type settings struct {
 	reload        reloading
 	lookupEnv     func(string) (string, bool)
 	log           *slog.Logger
-	logSample     int // sampleLog's
+	logging       logging
 	// announce, when set, says what runs where in place of a line of log.
 	announce func(r running)
 	// traffic, when set, goes on beside everything else until its context ends.
-	traffic func(ctx context.Context, conn *nats.Conn) error
+	traffic func(ctx context.Context, js jetstream.JetStream) error
 }
 
 // running is where a started relay can be reached.
@@ -133,7 +135,7 @@ func serve(ctx context.Context, s settings) error {
 		return nil
 	}, s.log, reg)
 	others := fleet.New(fleet.Options{Conn: conn, Gatherer: reg, Instance: instance(), Version: relayVersion(), Logger: s.log})
-	waiting := &backlog{js: js, status: disp.Status, log: s.log}
+	waiting := &backlog{js: js, status: disp.Status, log: s.log, seen: map[string]oldest{}}
 	adminServer, err := admin.New(admin.Options{
 		Store: store, Routes: routeView{disp, waiting}, Fleet: others, BasePath: s.basePath, NATS: natsHealth(conn), Replays: replayer, Republish: disp,
 		Rebuild: dlqstore.NewRebuilder(dlqstore.RebuilderOptions{JetStream: js, Store: store, Streams: projector.Streams}),
@@ -180,7 +182,7 @@ func serve(ctx context.Context, s settings) error {
 	defer halt()
 	defer context.AfterFunc(rest, halt)()
 	if s.traffic != nil {
-		part("traffic", func(ctx context.Context) error { return s.traffic(ctx, conn) })
+		part("traffic", func(ctx context.Context) error { return s.traffic(ctx, js) })
 	}
 	where := running{adminURL: "http://" + s.admin.Addr().String(), natsURL: natsconn.Redact(conn.ConnectedUrl())}
 	if s.announce != nil {
@@ -250,15 +252,12 @@ func migrate(ctx context.Context, store dlqstore.Store, s settings) error {
 }
 
 func deadLetterStreams(c *routes.Config) []string {
-	seen := map[string]bool{}
 	var names []string
 	for _, r := range c.Routes {
-		if name := r.DeadLetter.Stream; !seen[name] {
-			seen[name] = true
-			names = append(names, name)
-		}
+		names = append(names, r.DeadLetter.Stream)
 	}
-	return names
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 func natsHealth(conn *nats.Conn) func(context.Context) error {

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -173,10 +172,5 @@ func shown(b []byte) string {
 	if len(b) > most {
 		text += fmt.Sprintf("… (%d bytes in all)", len(b))
 	}
-	return strings.Map(func(c rune) rune {
-		if unicode.IsControl(c) && c != '\n' && c != '\t' {
-			return '�'
-		}
-		return c
-	}, text)
+	return printable(text, '\n', '\t')
 }
