@@ -29,9 +29,10 @@ type delivery struct {
 	filtered bool
 	answer   webhook.Answer
 	past     past
-	disputed bool // nobody knows how its last delivery ended
-	marked   bool // the ledger says that an attempt began
-	sent     bool // a request was made, or may have been
+	disputed bool     // nobody knows how its last delivery ended
+	marked   bool     // the ledger says that an attempt began
+	sent     bool     // a request was made, or may have been
+	dying    *Outcome // it has died, and its dead letter could not be stored yet
 }
 
 // deliver is the way of one message through a route, from its receipt to its
@@ -64,6 +65,9 @@ func (r *route) prepare(ctx context.Context, d *delivery) (out Outcome, settled 
 			return Outcome{Verdict: routes.Drop, Attempt: d.Attempt, Error: err.Error()}, true
 		}
 		return Outcome{Verdict: routes.Nak, Attempt: d.Attempt, Error: err.Error(), RetryIn: r.delay(d.Attempt)}, true
+	}
+	if d.dying != nil {
+		return *d.dying, true
 	}
 	if d.past.Open >= poisonAfter {
 		return Outcome{
@@ -212,14 +216,17 @@ func (s *shared) unrecorded(_ jetstream.JetStream, m *nats.Msg, err error) {
 }
 
 // park publishes the dead letter and waits until the stream has it. When that fails
-// the message must not be ended: the outcome becomes nak.
+// the message must not be ended: the outcome becomes nak, and when the message comes
+// again it is parked again, not sent.
 func (r *route) park(ctx context.Context, d *delivery, out Outcome) Outcome {
 	ctx, parked := r.shared.tracing.park(ctx)
 	err := r.publishDead(ctx, d, out)
 	parked(err)
 	r.setDeadLetterTrouble(err)
 	if err != nil {
-		out.Verdict, out.RetryIn = routes.Nak, r.delay(d.Attempt)
+		dying := out
+		d.dying = &dying
+		out.Verdict, out.RetryIn = routes.Nak, r.delay(int(d.meta.NumDelivered)) //nolint:gosec // it fits
 		out.Error += "; " + err.Error()
 		return out
 	}

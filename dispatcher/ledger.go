@@ -56,7 +56,8 @@ type ledger struct {
 
 type known struct {
 	past
-	delivered uint64 // how often JetStream had delivered it then
+	dying     *Outcome // of a message that has died, and whose dead letter could not be stored
+	delivered uint64   // how often JetStream had delivered it then
 }
 
 func newLedger(js jetstream.JetStream) *ledger {
@@ -84,7 +85,7 @@ func (l *ledger) look(ctx context.Context, d *delivery) {
 	delete(l.known, subject)
 	l.mu.Unlock()
 	if ok && k.delivered == d.meta.NumDelivered-1 {
-		d.past = k.past
+		d.past, d.dying = k.past, k.dying
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, ledgerTimeout)
@@ -135,7 +136,7 @@ func (l *ledger) end(ctx context.Context, d *delivery) error {
 	if len(l.known) >= ledgerMemory {
 		clear(l.known)
 	}
-	l.known[d.ledgerSubject()] = known{now, d.meta.NumDelivered}
+	l.known[d.ledgerSubject()] = known{now, d.dying, d.meta.NumDelivered}
 	l.mu.Unlock()
 	if d.sent && !d.marked {
 		return nil
