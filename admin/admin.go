@@ -45,7 +45,7 @@ type Options struct {
 	// wrote the file. Nil: POST /api/v1/reload is refused.
 	Reload func(ctx context.Context) error
 	// Fleet tells how the routes are doing, over all relay processes. Nil: the pages
-	// show what this process knows.
+	// show no more than Routes tells.
 	Fleet Fleet
 	// Gatherer is what /metrics serves. Nil: there is no /metrics.
 	Gatherer prometheus.Gatherer
@@ -76,13 +76,17 @@ type Replays interface {
 	Wake()
 }
 
-// Fleet is the relay processes together. Its methods are safe for concurrent use and do
-// not wait for NATS.
+// Fleet is the relay processes together. Its methods are safe for concurrent use; only
+// Attempts waits for NATS.
 type Fleet interface {
 	// Processes are those that are there, this one first.
 	Processes() []fleet.Process
-	// Figures are those of the routes on which anything happened in the last hour.
+	// Figures are those of the routes on which anything happened in the last hour, or
+	// ever failed.
 	Figures() map[string]fleet.Figures
+	// Attempts are the last ones on a route, the newest first, and how many processes
+	// did not answer for theirs in time.
+	Attempts(ctx context.Context, route string) (list []fleet.Attempt, silent int)
 	// Lag is how many dead letters and attempts the database does not hold yet.
 	Lag() int
 }
@@ -224,6 +228,7 @@ func (s *Server) routeOperator(r chi.Router) {
 	r.Post("/dead-letters/restore", s.page(s.changeManyPage(dlqstore.Dead)))
 	r.Get("/replays/new", s.page(s.newReplaysPage))
 	r.Post("/replays", s.page(s.startReplaysPage))
+	r.Post("/replays/{id}/rate", s.page(s.ratePage))
 	r.Post("/replays/{id}/pause", s.page(s.changeJobPage(dlqstore.JobPaused, "job-paused")))
 	r.Post("/replays/{id}/resume", s.page(s.changeJobPage(dlqstore.JobRunning, "resumed")))
 	r.Post("/replays/{id}/cancel", s.page(s.changeJobPage(dlqstore.JobCancelled, "job-cancelled")))
@@ -238,6 +243,7 @@ func (s *Server) routeOperator(r chi.Router) {
 	r.Post("/api/v1/dead-letters/discard", s.api(s.changeDeadLetters(dlqstore.Discarded)))
 	r.Post("/api/v1/dead-letters/restore", s.api(s.changeDeadLetters(dlqstore.Dead)))
 	r.Post("/api/v1/replays", s.api(s.startReplays))
+	r.Post("/api/v1/replays/{id}/rate", s.api(s.changeReplayRate))
 	r.Post("/api/v1/replays/{id}/pause", s.api(s.changeReplay(dlqstore.JobPaused)))
 	r.Post("/api/v1/replays/{id}/resume", s.api(s.changeReplay(dlqstore.JobRunning)))
 	r.Post("/api/v1/replays/{id}/cancel", s.api(s.changeReplay(dlqstore.JobCancelled)))

@@ -110,8 +110,9 @@ func (req replaysRequest) spec(now time.Time) (dlqstore.JobSpec, error) {
 		return spec, invalid("invalid_body", "filter.state: only what is dead can be replayed")
 	case req.Limit < 0 || req.StopAfter < 0:
 		return spec, invalid("invalid_body", "limit and stop_after: 0 or more wanted")
-	case !(req.RatePerSecond == 0 || req.RatePerSecond >= minRate && req.RatePerSecond <= maxRate):
-		return spec, invalid("invalid_body", "rate_per_second: a number from %g to %g wanted, or 0 for no limit", minRate, maxRate)
+	}
+	if err := checkRate(req.RatePerSecond); err != nil {
+		return spec, err
 	}
 	filter, err := req.Filter.parse(now)
 	return dlqstore.JobSpec{
@@ -124,6 +125,13 @@ const (
 	minRate = 0.00001
 	maxRate = 100_000.0
 )
+
+func checkRate(perSecond float64) error {
+	if perSecond == 0 || perSecond >= minRate && perSecond <= maxRate {
+		return nil
+	}
+	return invalid("invalid_body", "rate_per_second: a number from %s to %s wanted, or 0 for no limit", number(minRate), number(maxRate))
+}
 
 func (f *filterRequest) parse(now time.Time) (dlqstore.Filter, error) {
 	query := url.Values{
@@ -188,14 +196,52 @@ func (s *Server) changeReplay(to dlqstore.JobState) func(http.ResponseWriter, *h
 		if err := readJSON(w, r, maxBodyBytes, &struct{}{}); err != nil {
 			return err
 		}
-		job, err := s.opts.Store.ChangeJob(r.Context(), r.PathValue("id"), to, actor(r))
+		job, err := s.changeJob(r, to)
 		if err != nil {
 			return err
 		}
-		s.wakeReplays()
 		writeJSON(w, http.StatusOK, s.jobJSON(job))
 		return nil
 	}
+}
+
+// changeReplayRate asks for the rate itself: nobody takes the limit off by forgetting it.
+func (s *Server) changeReplayRate(w http.ResponseWriter, r *http.Request) error {
+	var req struct {
+		RatePerSecond *float64 `json:"rate_per_second"`
+	}
+	if err := readJSON(w, r, maxBodyBytes, &req); err != nil {
+		return err
+	}
+	if req.RatePerSecond == nil {
+		return invalid("invalid_body", "rate_per_second: a number wanted, 0 for no limit")
+	}
+	job, err := s.setRate(r, *req.RatePerSecond)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, s.jobJSON(job))
+	return nil
+}
+
+func (s *Server) changeJob(r *http.Request, to dlqstore.JobState) (dlqstore.Job, error) {
+	job, err := s.opts.Store.ChangeJob(r.Context(), r.PathValue("id"), to, actor(r))
+	if err == nil {
+		s.wakeReplays()
+	}
+	return job, err
+}
+
+// setRate gives a job another rate, from now on.
+func (s *Server) setRate(r *http.Request, perSecond float64) (dlqstore.Job, error) {
+	if err := checkRate(perSecond); err != nil {
+		return dlqstore.Job{}, err
+	}
+	job, err := s.opts.Store.ChangeJobRate(r.Context(), r.PathValue("id"), perSecond, actor(r))
+	if err == nil {
+		s.wakeReplays()
+	}
+	return job, err
 }
 
 func (s *Server) wakeReplays() {

@@ -94,7 +94,7 @@ func TestEveryRouteAsksWho(t *testing.T) {
 		"POST /api/v1/dead-letters/import": "otto", "POST /api/v1/dead-letters/rebuild": "otto",
 		"POST /api/v1/dead-letters/discard": "otto", "POST /api/v1/dead-letters/restore": "otto", "GET /api/v1/audit": "vera", "GET /api/v1/replays/{id}/items": "vera",
 		"GET /": "vera", "GET /routes/{name}": "vera", "GET /dead-letters": "vera", "GET /dead-letters/{id}": "vera",
-		"GET /replays": "vera", "GET /replays/new": "otto", "POST /replays": "otto", "POST /replays/{id}/pause": "otto",
+		"GET /replays": "vera", "GET /replays/new": "otto", "POST /replays": "otto", "POST /replays/{id}/pause": "otto", "POST /replays/{id}/rate": "otto",
 		"POST /replays/{id}/resume": "otto", "POST /replays/{id}/cancel": "otto",
 		"POST /routes/{name}/pause": "otto", "POST /routes/{name}/resume": "otto",
 		"POST /dead-letters/{id}/replay": "otto", "POST /dead-letters/{id}/discard": "otto", "POST /dead-letters/{id}/restore": "otto",
@@ -103,7 +103,7 @@ func TestEveryRouteAsksWho(t *testing.T) {
 		"GET /api/v1/replays": "vera", "GET /api/v1/replays/{id}": "vera",
 		"POST /api/v1/routes/{name}/pause": "otto", "POST /api/v1/routes/{name}/resume": "otto",
 		"POST /api/v1/dead-letters/{id}/replay": "otto", "POST /api/v1/dead-letters/{id}/discard": "otto",
-		"POST /api/v1/dead-letters/{id}/restore": "otto", "POST /api/v1/replays": "otto", "POST /api/v1/replays/{id}/pause": "otto",
+		"POST /api/v1/dead-letters/{id}/restore": "otto", "POST /api/v1/replays": "otto", "POST /api/v1/replays/{id}/pause": "otto", "POST /api/v1/replays/{id}/rate": "otto",
 		"POST /api/v1/replays/{id}/resume": "otto", "POST /api/v1/replays/{id}/cancel": "otto", "POST /api/v1/reload": "otto",
 	}
 	s := guarded(t, staff(t), func(o *admin.Options) { o.Gatherer = prometheus.NewRegistry() })

@@ -388,7 +388,6 @@ func TestHostileTexts(t *testing.T) {
 			ResponseHeaders: map[string][]string{text: {text}}})
 	}
 	s.project(batch)
-	s.runtime.foreign = all
 	s.runtime.routes[0].Description, s.runtime.routes[0].LastError, s.runtime.routes[0].StateReason = all, all, all
 	s.runtime.routes[0].FilterSubjects, s.runtime.routes[0].Settings = hostile(), []admin.Setting{{Name: all, Value: all}}
 

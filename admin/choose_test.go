@@ -142,3 +142,50 @@ func TestJobPage(t *testing.T) {
 		t.Errorf("unknown job: %d", got.status)
 	}
 }
+
+// TestJobRate changes the pace of a job under way, on its page and over the API.
+func TestJobRate(t *testing.T) {
+	s := start(t, nil)
+	s.add(dead(1, nil), dead(2, nil))
+	job, err := s.store.StartJob(t.Context(), dlqstore.JobSpec{RatePerSecond: 50}, dlqstore.Actor{Name: "anna"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, path := "/replays/"+job.ID, "/api/v1/replays/"+job.ID+"/rate"
+	s.has(s.get(page), `name="rate" value="50"`)
+	done := s.form(page+"/rate", "rate=200&back="+url.QueryEscape(page))
+	to := done.header.Get("Location")
+	if done.status != http.StatusSeeOther || !strings.HasPrefix(to, page+"?") || s.wakes.count() != 1 {
+		t.Fatalf("got %d, to %q, %d wakes", done.status, to, s.wakes.count())
+	}
+	s.has(s.get(to), "The new rate holds", "200 a second")
+	for _, typed := range []string{"fast", "-1"} {
+		wrong := s.form(page+"/rate", "rate="+typed)
+		if wrong.status != http.StatusBadRequest {
+			t.Errorf("%q: got %d", typed, wrong.status)
+		}
+		s.has(wrong, "a number ", ` wanted`, `name="rate" value="`+typed+`"`)
+	}
+	for _, body := range []string{"", "{}", `{"rate_per_second":null}`, `{"rate_per_second":-1}`, `{"rate_per_second":1e9}`} {
+		if got := s.post(path, body); got.status != http.StatusBadRequest || s.code(got) != "invalid_body" {
+			t.Errorf("%q: got %d %s", body, got.status, got.body)
+		}
+	}
+	var shown jobShown
+	if s.decode(s.post(path, `{"rate_per_second":0}`), &shown); shown.Rate != 0 || shown.State != "running" {
+		t.Errorf("got %+v", shown)
+	}
+	s.has(s.get("/audit?action=job_rate"), "Replay job rate changed", "200 a second → as fast as the receiver takes")
+
+	if _, err := s.store.ChangeJob(t.Context(), job.ID, dlqstore.JobCancelled, dlqstore.Actor{Name: "otto"}); err != nil {
+		t.Fatal(err)
+	}
+	late := s.form(page+"/rate", "rate=1")
+	if late.status != http.StatusConflict || strings.Contains(late.body, `name="rate"`) {
+		t.Errorf("a cancelled job has a rate to change: got %d", late.status)
+	}
+	s.has(late, "otto")
+	if got := s.post("/api/v1/replays/rpl_none/rate", `{"rate_per_second":1}`); got.status != http.StatusNotFound {
+		t.Errorf("unknown job: got %d %s", got.status, got.body)
+	}
+}

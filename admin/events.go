@@ -77,8 +77,10 @@ func (s *Server) livePart(page string) (*template.Template, func(*http.Request) 
 		return s.pages.overview, s.overviewView, nil
 	case "replays":
 		return s.pages.replays, s.replaysView, nil
+	case "replay":
+		return s.pages.job, s.liveJob, nil
 	default:
-		return nil, nil, badParameter("page", "overview or replays wanted, got %q", visible(page))
+		return nil, nil, badParameter("page", "overview, replays or replay wanted, got %q", visible(page))
 	}
 }
 

@@ -110,6 +110,8 @@ func TestOpenAPIAnswers(t *testing.T) {
 		{"POST /replays", `{"filter":{"status":422}}`, "", 202},
 		{"GET /replays/{id}", "", job.ID, 200},
 		{"GET /replays/{id}/items", "", job.ID, 200},
+		{"POST /replays/{id}/rate", `{"rate_per_second":0.5}`, job.ID, 200},
+		{"POST /replays/{id}/rate", "{}", job.ID, 400},
 		{"POST /replays/{id}/pause", "", job.ID, 200},
 		{"POST /replays/{id}/resume", "", job.ID, 200},
 		{"POST /replays/{id}/cancel", "", job.ID, 200},

@@ -105,6 +105,8 @@ func (row *auditRow) tell(detail json.RawMessage) {
 		Copy   string           `json:"copy"`
 		Count  *int             `json:"count"`
 		Filter *dlqstore.Filter `json:"filter"`
+		Rate   *float64         `json:"rate_per_second"`
+		Before float64          `json:"rate_before"`
 	}
 	if err := json.Unmarshal(detail, &d); err != nil {
 		return // a later relay wrote it; the entry's columns are told all the same
@@ -121,6 +123,9 @@ func (row *auditRow) tell(detail json.RawMessage) {
 	}
 	if d.Replay > 0 {
 		words = append(words, "replay "+digits(d.Replay))
+	}
+	if d.Rate != nil {
+		words = append(words, rateText(d.Before)+" → "+rateText(*d.Rate))
 	}
 	if d.Count != nil {
 		words = append(words, count(*d.Count, "dead letter"))
@@ -160,6 +165,8 @@ func actionText(a dlqstore.Action) string {
 		return "Replay job paused"
 	case dlqstore.ActionJobRunning:
 		return "Replay job resumed"
+	case dlqstore.ActionJobRate:
+		return "Replay job rate changed"
 	case dlqstore.ActionJobCancelled:
 		return "Replay job cancelled"
 	case dlqstore.ActionJobDone:

@@ -306,12 +306,23 @@ func specOf(form url.Values, now time.Time) (spec dlqstore.JobSpec, err error) {
 	if req.StopAfter, err = parseNumber("pause after", form.Get("stop_after"), 1, most); err != nil {
 		return spec, err
 	}
-	if rate := form.Get("rate"); rate != "" {
-		if req.RatePerSecond, err = strconv.ParseFloat(rate, 64); err != nil {
-			return spec, badParameter("a second", "a number wanted, got %q", visible(rate))
-		}
+	if req.RatePerSecond, err = parseRate(form); err != nil {
+		return spec, err
 	}
 	return req.spec(now)
+}
+
+// parseRate reads how many a second a form wants. Empty: 0, no limit.
+func parseRate(form url.Values) (float64, error) {
+	rate := form.Get("rate")
+	if rate == "" {
+		return 0, nil
+	}
+	perSecond, err := strconv.ParseFloat(rate, 64)
+	if err != nil {
+		return 0, badParameter("rate", "a number wanted, got %q", visible(rate))
+	}
+	return perSecond, nil
 }
 
 // exportPage writes what was chosen as the API shows it, one object a line.

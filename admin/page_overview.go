@@ -171,12 +171,9 @@ const shownProcesses = 8
 
 func (s *Server) processes(list []fleet.Process) serviceView {
 	v := serviceView{Name: "Processes", State: badge{count(len(list), "process"), "ok", "check"}}
-	if len(list) > 1 {
-		v.State.Word = digits(len(list)) + " processes"
-	}
 	var lines []string
 	for _, p := range list[:min(len(list), shownProcesses)] {
-		line := cut(visible(p.Instance), 60) + ", since " + s.moment(p.Since).Ago
+		line := cut(visible(p.Instance), 60) + ", started " + s.moment(p.Since).Ago
 		if p.Version != s.opts.Version {
 			line += ", " + cut(visible(p.Version), 40)
 		}
@@ -199,6 +196,9 @@ func (s *Server) routeRow(r RouteStatus, f fleet.Figures) routeRow {
 		InFlight: digits(r.InFlight), OpenText: "–", OpenPath: openLettersPath(r.Name),
 		LastError: visible(r.LastError), LastErrorAt: s.moment(r.LastErrorAt),
 		Oldest: s.moment(r.OldestPendingAt), Rate: "–", Success: "–", Latency: "–",
+	}
+	if last := f.LastFailure; last.At.After(r.LastErrorAt) { // of another process
+		row.LastError, row.LastErrorAt = visible(last.Error), s.moment(last.At)
 	}
 	if f.InFlight > 0 {
 		row.InFlight = digits(f.InFlight)

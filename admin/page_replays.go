@@ -64,11 +64,14 @@ func (s *Server) replaysView(r *http.Request) (any, error) {
 // jobView is the page of one job: the job as the list shows it, and what it holds.
 type jobView struct {
 	frame
-	Job   jobRow
-	Jobs  []jobRow // Job alone
-	Tabs  []tab
-	Rows  []itemRow
-	Pager pager
+	Job    jobRow
+	Jobs   []jobRow // Job alone
+	Events string   // path of the stream that keeps it up to date
+	Rate   string   // as typed, or as it is; empty: no limit
+	Wrong  string   // what is wrong with what was typed
+	Tabs   []tab
+	Rows   []itemRow
+	Pager  pager
 }
 
 type itemRow struct {
@@ -77,6 +80,42 @@ type itemRow struct {
 }
 
 func (s *Server) jobPage(w http.ResponseWriter, r *http.Request) error {
+	return s.showJob(w, r, nil)
+}
+
+// ratePage gives a job another rate; what was wrong is told where it was typed.
+func (s *Server) ratePage(w http.ResponseWriter, r *http.Request) error {
+	if err := parseForm(r); err != nil {
+		return err
+	}
+	rate, err := parseRate(r.PostForm)
+	if err == nil {
+		_, err = s.setRate(r, rate)
+	}
+	if err != nil {
+		return s.showJob(w, r, err)
+	}
+	s.goBack(w, r, "rate-changed", r.PathValue("id"))
+	return nil
+}
+
+// liveJob is the part of a job's page that is kept up to date.
+func (s *Server) liveJob(r *http.Request) (any, error) {
+	job, err := s.opts.Store.Job(r.Context(), r.URL.Query().Get("id"))
+	if err != nil {
+		return nil, err
+	}
+	view := jobView{frame: s.frame(r, "", "")}
+	view.show(s.jobRow(job, view.frame))
+	return view, nil
+}
+
+func (v *jobView) show(row jobRow) {
+	row.Back = row.Path
+	v.Job, v.Jobs = row, []jobRow{row}
+}
+
+func (s *Server) showJob(w http.ResponseWriter, r *http.Request, wrong error) error {
 	query := r.URL.Query()
 	job, err := s.opts.Store.Job(r.Context(), r.PathValue("id"))
 	if err != nil {
@@ -90,13 +129,21 @@ func (s *Server) jobPage(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	view := jobView{frame: s.frame(r, "Replay "+job.ID, "replays")}
+	view := jobView{
+		frame: s.frame(r, "Replay "+job.ID, "replays"), Events: eventsPath + "?" + url.Values{"page": {"replay"}, "id": {job.ID}}.Encode(),
+	}
 	view.Notice = noticeOf(query)
 	query.Del(noticeParam)
 	query.Del(aboutParam)
-	view.Job = s.jobRow(job, view.frame)
-	view.Job.Back = view.Job.Path
-	view.Jobs = []jobRow{view.Job}
+	view.show(s.jobRow(job, view.frame))
+	if rate := job.Spec.RatePerSecond; rate > 0 {
+		view.Rate = number(rate)
+	}
+	status := http.StatusOK
+	if wrong != nil {
+		p := s.problemOf(wrong)
+		status, view.Wrong, view.Rate = p.status, sentence(p.message), r.PostForm.Get("rate")
+	}
 	words := []choice{{Text: "All", Chosen: state == ""}}
 	for _, one := range dlqstore.ItemStates() {
 		words = append(words, choice{string(one), itemBadge(one).Word, one == state})
@@ -110,7 +157,7 @@ func (s *Server) jobPage(w http.ResponseWriter, r *http.Request) error {
 			Subject: visible(i.OriginalSubject), Route: visible(i.Route), Error: cut(visible(i.Error), 200), State: itemBadge(i.State),
 		})
 	}
-	return render(w, s.pages.job, http.StatusOK, view)
+	return render(w, s.pages.job, status, view)
 }
 
 func itemBadge(state dlqstore.ItemState) badge {
@@ -199,10 +246,7 @@ func filterText(f dlqstore.Filter) string {
 }
 
 func paceText(spec dlqstore.JobSpec) string {
-	pace := []string{"as fast as the receiver takes"}
-	if spec.RatePerSecond > 0 {
-		pace[0] = number(spec.RatePerSecond) + " a second"
-	}
+	pace := []string{rateText(spec.RatePerSecond)}
 	if spec.Ramp {
 		pace = append(pace, "ramped up")
 	}
@@ -212,14 +256,20 @@ func paceText(spec dlqstore.JobSpec) string {
 	return strings.Join(pace, ", ")
 }
 
+func rateText(perSecond float64) string {
+	if perSecond == 0 {
+		return "as fast as the receiver takes"
+	}
+	return number(perSecond) + " a second"
+}
+
 // changeJobPage makes a handler that brings a job into the state.
 func (s *Server) changeJobPage(to dlqstore.JobState, done string) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		job, err := s.opts.Store.ChangeJob(r.Context(), r.PathValue("id"), to, actor(r))
+		job, err := s.changeJob(r, to)
 		if err != nil {
 			return err
 		}
-		s.wakeReplays()
 		s.goBack(w, r, done, job.ID)
 		return nil
 	}

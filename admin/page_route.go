@@ -23,6 +23,8 @@ type routeView struct {
 	Classes    []factView
 	Causes     []causeRow
 	Recent     []recentRow
+	Silent     string // how many processes did not tell of their attempts; empty: none
+	Several    bool   // whether there is more than one process
 }
 
 // recentRow is one of the last attempts.
@@ -31,7 +33,7 @@ type recentRow struct {
 	Subject, Number, Detail string
 	ID, Path                string
 	State                   badge
-	Took                    string
+	Took, Instance          string
 }
 
 func (s *Server) routePage(w http.ResponseWriter, r *http.Request) error {
@@ -58,13 +60,18 @@ func (s *Server) routePage(w http.ResponseWriter, r *http.Request) error {
 	if s.opts.Fleet != nil {
 		view.Charts = []chartView{throughput(figures.Hour[:]), latency(figures.Hour[:])}
 		view.Classes = classes(figures)
+		view.Several = len(s.opts.Fleet.Processes()) > 1
+		list, silent := s.opts.Fleet.Attempts(r.Context(), status.Name)
+		for _, a := range list {
+			view.Recent = append(view.Recent, s.recentRow(a))
+		}
+		if silent > 0 {
+			view.Silent = count(silent, "process")
+		}
 	}
 	// The figures of the route are worth showing while the database is down.
 	if err := s.routeCauses(r.Context(), &view, status.Name); err != nil {
 		s.log.Warn("dead letters of a route not read", "route", status.Name, "err", err)
-	}
-	for _, a := range s.opts.Routes.Recent(status.Name) {
-		view.Recent = append(view.Recent, s.recentRow(a))
 	}
 	view.Notice = noticeOf(r.URL.Query())
 	return render(w, s.pages.route, http.StatusOK, view)
@@ -100,9 +107,9 @@ func classes(f fleet.Figures) []factView {
 	return list
 }
 
-func (s *Server) recentRow(a RecentAttempt) recentRow {
+func (s *Server) recentRow(a fleet.Attempt) recentRow {
 	row := recentRow{
-		At: s.moment(a.At), Subject: visible(a.Subject), Number: digits(a.Number), Took: took(a.Duration),
+		At: s.moment(a.At), Subject: visible(a.Subject), Number: digits(a.Number), Took: took(a.Duration), Instance: cut(visible(a.Instance), 60),
 		Detail: cut(visible(a.Error), 160), State: badge{"No answer", "bad", "cross"},
 	}
 	if a.Status != 0 {

@@ -227,6 +227,8 @@ func noticeOf(q url.Values) *notice {
 		return &notice{Text: "Started. The page tells how far it is."}
 	case "job-paused":
 		return &notice{Text: "Paused. What is in flight goes on."}
+	case "rate-changed":
+		return &notice{Text: "Changed. The new rate holds from now on."}
 	case "job-cancelled":
 		return &notice{Text: "Cancelled. What is in flight goes on; the rest stays dead."}
 	}

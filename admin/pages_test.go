@@ -35,7 +35,7 @@ func TestOverviewPage(t *testing.T) {
 	page := s.get("/")
 	s.has(page, "orders-to-billing", "Running", "Breaker open", "Disabled", "1,204", "orders.*.updated",
 		`href="/dead-letters?route=orders-to-billing">2</a>`, "Connected", "Reachable", "Last reload refused", "routes.yaml:3:1", "503 Service Unavailable",
-		"42/s", "98.7 %", "31 ms / 210 ms", "oldest <time", "2 processes", "relay-2, since 3 h ago, 1.2.2", "17 events on the way", "2 failed by hour")
+		"42/s", "98.7 %", "31 ms / 210 ms", "oldest <time", "2 processes", "relay-2, started 3 h ago, 1.2.2", "17 events on the way", "2 failed by hour")
 
 	other := s.add(dead(3, func(d *dlqstore.DeadLetter) {
 		d.Route, d.Status, d.Error = "orders-to-search", 0, "refused: dial tcp 10.1.4.7:443"
@@ -56,7 +56,8 @@ func TestRoutePage(t *testing.T) {
 	s := start(t, nil)
 	s.has(s.get("/routes/orders-to-billing"), "https://billing.example.com/hooks/orders", "at most 8, within 24h", "bearer token",
 		"1s, times 2 each, at most 10m", "1 secret", "42/s", "98.7 %", "31 ms / 210 ms", "stored <time", "no answer: <strong>18,200</strong>",
-		`class="bad" d="M210.00`, "timeout_headers: no answer", "200 OK", "full height: 2,222 a minute")
+		`class="bad" d="M210.00`, "timeout_headers: no answer", "200 OK", "full height: 2,222 a minute", "relay-2")
+	s.has(s.get("/routes/orders-to-search"), "Without those of 1 process")
 	if got := s.get("/routes/nobody"); got.status != http.StatusNotFound {
 		t.Errorf("unknown route: got %d", got.status)
 	}
@@ -142,7 +143,7 @@ func TestReplaysPage(t *testing.T) {
 	if wrong.status != http.StatusBadRequest {
 		t.Errorf("wrong rate: got %d", wrong.status)
 	}
-	s.has(wrong, `A second: a number wanted, got &#34;fast&#34;.`, `value="fast"`, `value="7"`, `name="route" value="orders-to-billing"`)
+	s.has(wrong, `Rate: a number wanted, got &#34;fast&#34;.`, `value="fast"`, `value="7"`, `name="route" value="orders-to-billing"`)
 
 	got := s.form("/replays", "route=orders-to-billing&rate=50&stop_after=20&ramp=on")
 	jobs, err := s.store.Jobs(t.Context(), 9)

@@ -15,8 +15,6 @@ type Runtime interface {
 	// Routes returns the routes in file order, as they stood a moment ago. It does
 	// not wait for NATS.
 	Routes() []RouteStatus
-	// Recent are the last attempts that this process made on a route, the newest first.
-	Recent(name string) []RecentAttempt
 	// Pause stops deliveries of a route until Resume, in every relay process. When it
 	// returns nil, Routes shows it.
 	Pause(ctx context.Context, name string) error
@@ -83,18 +81,6 @@ type RouteStatus struct {
 
 	// Settings are the route's other settings for the page, secrets left out.
 	Settings []Setting `json:"-"`
-}
-
-// RecentAttempt is one of the last attempts of a route.
-type RecentAttempt struct {
-	At        time.Time
-	ID        string // of the delivery
-	Subject   string
-	Number    int // counted from 1
-	Status    int // 0: there was no answer
-	Error     string
-	Duration  time.Duration
-	Delivered bool // the answer ended the delivery well
 }
 
 // Setting is a line of a route's settings.

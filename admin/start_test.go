@@ -28,10 +28,9 @@ var noon = time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
 
 // runtime runs no routes: it remembers what it is told.
 type runtime struct {
-	mu      sync.Mutex
-	routes  []admin.RouteStatus
-	broken  error  // what Pause and Resume return
-	foreign string // goes into what others may have written
+	mu     sync.Mutex
+	routes []admin.RouteStatus
+	broken error // what Pause and Resume return
 }
 
 func (f *runtime) Routes() []admin.RouteStatus {
@@ -40,17 +39,8 @@ func (f *runtime) Routes() []admin.RouteStatus {
 	return append([]admin.RouteStatus(nil), f.routes...)
 }
 
-func (f *runtime) Recent(name string) []admin.RecentAttempt {
-	if name != "orders-to-billing" {
-		return nil
-	}
-	return []admin.RecentAttempt{
-		{At: noon.Add(-2 * time.Second), ID: "msg_aaaaaaaaaaaaaaaaaaaaaaaaaa", Subject: "orders.created", Number: 3, Error: f.foreign + "timeout_headers: no answer within 15s", Duration: 15 * time.Second},
-		{At: noon.Add(-42 * time.Second), ID: "msg_bbbbbbbbbbbbbbbbbbbbbbbbbb", Subject: f.foreign + "orders.created", Number: 1, Status: 200, Duration: 31 * time.Millisecond, Delivered: true},
-	}
-}
-
-// processes are a fleet of two that have been busy for an hour.
+// processes are a fleet of two that have been busy for an hour. foreign goes into what
+// others may have written.
 type processes struct{ foreign string }
 
 func (p processes) Processes() []fleet.Process {
@@ -61,6 +51,18 @@ func (p processes) Processes() []fleet.Process {
 }
 
 func (processes) Lag() int { return 17 }
+
+func (p processes) Attempts(_ context.Context, name string) (list []fleet.Attempt, silent int) {
+	if name != "orders-to-billing" {
+		return nil, 1
+	}
+	return []fleet.Attempt{
+		{At: noon.Add(-2 * time.Second), ID: "msg_aaaaaaaaaaaaaaaaaaaaaaaaaa", Subject: "orders.created", Number: 3, Error: p.foreign + "timeout_headers: no answer within 15s",
+			Duration: 15 * time.Second, Instance: "relay-2" + p.foreign},
+		{At: noon.Add(-42 * time.Second), ID: "msg_bbbbbbbbbbbbbbbbbbbbbbbbbb", Subject: p.foreign + "orders.created", Number: 1, Status: 200,
+			Duration: 31 * time.Millisecond, Delivered: true, Instance: "relay-1"},
+	}, 0
+}
 
 func (processes) Figures() map[string]fleet.Figures {
 	f := fleet.Figures{Rate: 41.7, Attempts: 30_000, Success: 0.987, P50: 31 * time.Millisecond, P95: 210 * time.Millisecond, InFlight: 16}

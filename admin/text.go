@@ -158,10 +158,14 @@ func size(n int) string {
 }
 
 func count(n int, thing string) string {
-	if n == 1 {
+	switch {
+	case n == 1:
 		return "1 " + thing
+	case strings.HasSuffix(thing, "s"):
+		return digits(n) + " " + thing + "es"
+	default:
+		return digits(n) + " " + thing + "s"
 	}
-	return digits(n) + " " + thing + "s"
 }
 
 // rate writes how many a second there are.

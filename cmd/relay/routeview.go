@@ -5,6 +5,7 @@ import (
 
 	"relay/admin"
 	"relay/dispatcher"
+	"relay/internal/fleet"
 )
 
 // routeView shows the dispatcher to the admin server, which does not know it.
@@ -28,12 +29,26 @@ func (r routeView) Routes() []admin.RouteStatus {
 	return out
 }
 
-func (r routeView) Recent(name string) []admin.RecentAttempt {
-	all := r.d.Recent(name)
-	out := make([]admin.RecentAttempt, len(all))
-	for i, a := range all {
-		out[i] = admin.RecentAttempt{
-			At: a.At, ID: a.ID, Subject: a.Subject, Number: a.Attempt, Status: a.Status, Error: a.Error, Duration: a.Duration, Delivered: a.Delivered,
+// attempts shows what the dispatcher remembers of its attempts to the other processes.
+type attempts struct{ d *dispatcher.Dispatcher }
+
+func (a attempts) Attempts(route string) []fleet.Attempt {
+	all := a.d.Recent(route)
+	out := make([]fleet.Attempt, len(all))
+	for i, one := range all {
+		out[i] = fleet.Attempt{
+			At: one.At, ID: one.ID, Subject: one.Subject, Number: one.Attempt, Status: one.Status, Error: one.Error,
+			Duration: one.Duration, Delivered: one.Delivered,
+		}
+	}
+	return out
+}
+
+func (a attempts) Failures() map[string]fleet.Failure {
+	out := map[string]fleet.Failure{}
+	for _, s := range a.d.Status() {
+		if !s.LastErrorAt.IsZero() {
+			out[s.Route.Name] = fleet.Failure{Error: s.LastError, At: s.LastErrorAt}
 		}
 	}
 	return out

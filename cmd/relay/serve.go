@@ -134,7 +134,7 @@ func serve(ctx context.Context, s settings) error {
 		inForce.Store(c)
 		return nil
 	}, s.log, reg)
-	others := fleet.New(fleet.Options{Conn: conn, Gatherer: reg, Instance: instance(), Version: relayVersion(), Logger: s.log})
+	others := fleet.New(fleet.Options{Conn: conn, Gatherer: reg, Local: attempts{disp}, Instance: instance(), Version: relayVersion(), Logger: s.log})
 	waiting := &backlog{js: js, status: disp.Status, log: s.log, seen: map[string]oldest{}}
 	adminServer, err := admin.New(admin.Options{
 		Store: store, Routes: routeView{disp, waiting}, Fleet: others, BasePath: s.basePath, NATS: natsHealth(conn), Replays: replayer, Republish: disp,

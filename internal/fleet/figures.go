@@ -19,6 +19,8 @@ type Figures struct {
 	// Classes are the attempts of the last hour: without an answer, and by the first
 	// digit of the status.
 	Classes [Classes]uint64
+	// LastFailure is the newest; zero: there was none.
+	LastFailure Failure
 	// Hour are the last 60 minutes, the oldest first; the last one goes on.
 	Hour [minutes]Minute
 }
@@ -38,6 +40,7 @@ type sum struct {
 	last           count
 	hour           [minutes]count // by minutes ago
 	inFlight, open int
+	failure        Failure
 }
 
 // add takes in what one process says; its durations only when its buckets are ours.
@@ -47,6 +50,9 @@ func (s *sum) add(r route, sameBounds bool) {
 	if r.Open {
 		s.open++
 	}
+	if r.Failure.At.After(s.failure.At) {
+		s.failure = r.Failure
+	}
 	for _, h := range r.Hour {
 		if h.Ago >= 0 && h.Ago < minutes {
 			s.hour[h.Ago].add(h.count, sameBounds)
@@ -55,7 +61,7 @@ func (s *sum) add(r route, sameBounds bool) {
 }
 
 func (s *sum) figures(bounds []float64) Figures {
-	f := Figures{Rate: float64(s.last.attempts()) / time.Minute.Seconds(), InFlight: s.inFlight, BreakersOpen: s.open}
+	f := Figures{Rate: float64(s.last.attempts()) / time.Minute.Seconds(), InFlight: s.inFlight, BreakersOpen: s.open, LastFailure: s.failure}
 	var recent count
 	for ago, c := range s.hour {
 		if ago < quarter {

@@ -26,8 +26,9 @@ import (
 
 // What the processes speak on; dispatcher.Needs knows it too.
 const (
-	askSubject    = "relay.fleet.figures"
-	answerSubject = "relay.fleet.answers."
+	askSubject      = "relay.fleet.figures"
+	attemptsSubject = "relay.fleet.attempts"
+	answerSubject   = "relay.fleet.answers."
 )
 
 // Bounds and paces.
@@ -46,6 +47,8 @@ type Options struct {
 	Conn *nats.Conn
 	// Gatherer has this process's metrics.
 	Gatherer prometheus.Gatherer
+	// Local remembers this process's attempts. Nil: it has none to tell of.
+	Local Local
 	// Instance names this process for people.
 	Instance string
 	// Version of this relay.
@@ -105,10 +108,14 @@ func (f *Fleet) Run(ctx context.Context) error {
 	f.mu.Lock()
 	f.id = service.Info().ID
 	f.mu.Unlock()
-	err = service.AddEndpoint("figures", micro.HandlerFunc(f.answer),
-		micro.WithEndpointSubject(askSubject), micro.WithEndpointQueueGroupDisabled())
-	if err != nil {
-		return fmt.Errorf("answer for this process over NATS: %w", err)
+	for _, e := range []struct {
+		name, subject string
+		answer        micro.HandlerFunc
+	}{{"figures", askSubject, f.tellFigures}, {"attempts", attemptsSubject, f.tellAttempts}} {
+		err := service.AddEndpoint(e.name, e.answer, micro.WithEndpointSubject(e.subject), micro.WithEndpointQueueGroupDisabled())
+		if err != nil {
+			return fmt.Errorf("answer for this process over NATS: %w", err)
+		}
 	}
 	inbox := answerSubject + f.id
 	sub, err := f.o.Conn.Subscribe(inbox, f.hear)
@@ -192,40 +199,57 @@ func (f *Fleet) somebodyLooks(now time.Time) bool {
 	return now.Sub(f.looked) < lookedAt
 }
 
-// answer tells of this process.
-func (f *Fleet) answer(req micro.Request) {
-	data, err := f.pack()
+func (f *Fleet) tellFigures(req micro.Request) {
+	f.mu.Lock()
+	data, err := pack(f.report()) // which shares what the next sample changes
+	f.mu.Unlock()
+	f.respond(req, data, err)
+}
+
+func (f *Fleet) respond(req micro.Request, data []byte, err error) {
 	if err == nil {
 		err = req.Respond(data)
 	}
 	if err != nil {
-		f.log.Warn("this process's figures were not told to another", "err", err)
+		f.log.Warn("another relay process was not told of this one", "asked", req.Subject(), "err", err)
 	}
 }
 
-func (f *Fleet) pack() ([]byte, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+func pack(v any) ([]byte, error) {
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
-	err := errors.Join(json.NewEncoder(z).Encode(f.report()), z.Close())
+	err := errors.Join(json.NewEncoder(z).Encode(v), z.Close())
 	return b.Bytes(), err
+}
+
+// unpack reads what pack wrote, at most so many bytes of it.
+func unpack(data []byte, most int64, v any) error {
+	z, err := gzip.NewReader(bytes.NewReader(data))
+	if err != nil {
+		return err
+	}
+	return json.NewDecoder(io.LimitReader(z, most)).Decode(v)
 }
 
 // report is of this process; mu is held.
 func (f *Fleet) report() report {
-	return report{
+	own := report{
 		ID: f.id, Process: Process{f.o.Instance, f.o.Version, f.since}, Bounds: f.own.bounds, Routes: f.own.report(), heard: time.Now(),
 	}
+	if f.o.Local != nil {
+		for name, failure := range f.o.Local.Failures() {
+			of := own.Routes[name]
+			of.Failure = failure
+			own.Routes[name] = of
+		}
+	}
+	return own
 }
 
 // hear takes in what another process says, or this one.
 func (f *Fleet) hear(m *nats.Msg) {
 	var r report
-	z, err := gzip.NewReader(bytes.NewReader(m.Data))
-	if err == nil {
-		err = json.NewDecoder(io.LimitReader(z, maxAnswerBytes)).Decode(&r)
-	}
+	err := unpack(m.Data, maxAnswerBytes, &r)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
@@ -270,7 +294,7 @@ func (f *Fleet) Lag() int {
 }
 
 // Figures are those of every route that some process has attempted anything on in the
-// last hour, over all processes.
+// last hour, or remembers a failure of, over all processes.
 func (f *Fleet) Figures() map[string]Figures {
 	f.refresh()
 	f.mu.Lock()

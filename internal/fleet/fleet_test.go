@@ -16,11 +16,6 @@ import (
 // process is a relay process as far as the fleet is concerned: metrics and a connection.
 func process(t *testing.T, url, name string, fast, slow, failed int) *fleet.Fleet {
 	t.Helper()
-	conn, err := nats.Connect(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(conn.Close)
 	reg := prometheus.NewRegistry()
 	attempts := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "relay_attempts_total", Help: "."}, []string{"route", "status"})
 	duration := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "relay_attempt_duration_seconds", Help: ".", Buckets: []float64{.1, 1, 10}}, []string{"route"})
@@ -38,7 +33,19 @@ func process(t *testing.T, url, name string, fast, slow, failed int) *fleet.Flee
 	for range slow + failed {
 		duration.WithLabelValues("orders").Observe(5)
 	}
-	f := fleet.New(fleet.Options{Conn: conn, Gatherer: reg, Instance: name, Version: "v1.2.3-4-gabcdef"})
+	return run(t, url, fleet.Options{Gatherer: reg, Instance: name, Version: "v1.2.3-4-gabcdef"})
+}
+
+// run runs a process until the test ends.
+func run(t *testing.T, url string, o fleet.Options) *fleet.Fleet {
+	t.Helper()
+	conn, err := nats.Connect(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	o.Conn = conn
+	f := fleet.New(o)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- f.Run(ctx) }()
@@ -130,5 +137,60 @@ func TestFresh(t *testing.T) {
 		lag.Set(float64(n))
 		inFlight.WithLabelValues("orders").Set(float64(n))
 		testkit.Eventually(t, func() bool { return f.Lag() == n && f.Figures()["orders"].InFlight == n }, "a lag of %d", n)
+	}
+}
+
+// memory is what a process remembers of its attempts: each second one of route "orders".
+type memory struct {
+	from time.Time
+	n    int
+}
+
+func (m memory) Attempts(route string) []fleet.Attempt {
+	if route != "orders" {
+		return nil
+	}
+	list := make([]fleet.Attempt, m.n)
+	for i := range list {
+		list[i] = fleet.Attempt{At: m.from.Add(-time.Duration(i) * time.Second), Subject: "orders.created", Number: 1, Status: 503}
+	}
+	return list
+}
+
+func (m memory) Failures() map[string]fleet.Failure {
+	return map[string]fleet.Failure{"orders": {Error: "at " + m.from.Format(time.TimeOnly), At: m.from}}
+}
+
+// TestAttemptsOfAll: the last ones of all processes, the newest first, whoever is asked.
+func TestAttemptsOfAll(t *testing.T) {
+	url := testkit.NATS(t).URL
+	noon := time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
+	all := []*fleet.Fleet{
+		run(t, url, fleet.Options{Gatherer: prometheus.NewRegistry(), Instance: "early", Local: memory{noon.Add(-10 * time.Second), 60}}),
+		run(t, url, fleet.Options{Gatherer: prometheus.NewRegistry(), Instance: "late", Local: memory{noon, 30}}),
+		run(t, url, fleet.Options{Gatherer: prometheus.NewRegistry(), Instance: "idle"}),
+	}
+	for _, f := range all {
+		testkit.Eventually(t, func() bool { return len(f.Processes()) == 3 }, "all three")
+		var list []fleet.Attempt
+		testkit.Eventually(t, func() (heard bool) { // on a busy machine an answer may come too late
+			var silent int
+			list, silent = f.Attempts(t.Context(), "orders")
+			return silent == 0
+		}, "no process to be silent")
+		of := map[string]int{}
+		for i, a := range list {
+			of[a.Instance]++
+			if i > 0 && a.At.After(list[i-1].At) {
+				t.Fatalf("attempt %d is newer than the one before it", i)
+			}
+		}
+		if len(list) != 50 || of["late"] != 30 || of["early"] != 20 {
+			t.Errorf("%d attempts: %v", len(list), of)
+		}
+		testkit.Eventually(t, func() bool { return f.Figures()["orders"].LastFailure.Error == "at 12:00:00" }, "the last failure")
+		if list, silent := f.Attempts(t.Context(), "nobody"); len(list) != 0 || silent != 0 {
+			t.Errorf("a route that there is not: %d attempts, %d silent", len(list), silent)
+		}
 	}
 }

@@ -48,10 +48,11 @@ const (
 
 // route is what a process says of a route.
 type route struct {
-	InFlight int    `json:"in_flight"`
-	Open     bool   `json:"breaker_open"`
-	Last     count  `json:"last"` // minute
-	Hour     []hour `json:"hour"` // minutes in which something happened
+	InFlight int     `json:"in_flight"`
+	Open     bool    `json:"breaker_open"`
+	Last     count   `json:"last"` // minute
+	Hour     []hour  `json:"hour"` // minutes in which something happened
+	Failure  Failure `json:"failure,omitzero"`
 }
 
 // hour is one minute of the last hour.
