@@ -167,8 +167,8 @@ func (c *checker) checkStatus(p part, r *Route) {
 			if rule.rank() == other.rank() && rule.From <= other.To && other.From <= rule.To {
 				statuses := c.place(p, "status")
 				c.d.path = []string{"status", rule.Pattern}
-				c.d.problem(statuses.keyNode(rule.Pattern), codeOverlap, "two ranges of statuses do not overlap, got %s and %s at %s",
-					rule.Pattern, other.Pattern, statuses.keyNode(other.Pattern).pos())
+				c.d.problem(statuses.pair(rule.Pattern).key, codeOverlap, "two ranges of statuses do not overlap, got %s and %s at %s",
+					rule.Pattern, other.Pattern, statuses.pair(other.Pattern).key.pos())
 			}
 		}
 	}

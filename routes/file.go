@@ -196,7 +196,7 @@ func (d *decoder) base(route kind[Route], deadLetter, defaults *node) *node {
 		return base
 	}
 	d.prefix, d.partial = "defaults.", true
-	if name := defaults.keyNode("name"); name != nil {
+	if name := defaults.pair("name").key; name != nil {
 		leave := d.enter("name")
 		d.problem(name, codeUnknownKey, "every route has a name of its own")
 		leave()

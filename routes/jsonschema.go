@@ -69,6 +69,11 @@ func isOrExpansion(s jsonSchema) func() *jsonSchema {
 	return func() *jsonSchema { return anyOf(&s, expansion()) }
 }
 
+// numberSchema is for numbers of a JSON type, from least to most.
+func numberSchema(name string, least, most float64) func() *jsonSchema {
+	return isOrExpansion(jsonSchema{Type: name, Minimum: &least, Maximum: &most})
+}
+
 func anyOf(schemas ...*jsonSchema) *jsonSchema { return &jsonSchema{AnyOf: schemas} }
 
 // orNull allows null besides, which resets a key to its default.

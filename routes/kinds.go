@@ -80,6 +80,18 @@ func checked[V any](k kind[V], check func(d *decoder, n *node, v V) bool) kind[V
 	}}
 }
 
+// single is a kind of single values. parse makes one of the text, or records what is
+// wrong with it; expanded says that part of the text comes from the environment.
+func single[V any](s shape, want string, parse func(d *decoder, n *node, text string, expanded bool) (V, bool)) kind[V] {
+	return kind[V]{&s, func(d *decoder, n *node) (v V, _ bool) {
+		text, expanded, ok := d.scalarText(n, want)
+		if !ok {
+			return v, false
+		}
+		return parse(d, n, text, expanded)
+	}}
+}
+
 // word is one of these words.
 func word[V ~string](words ...V) kind[V] {
 	names := make([]string, len(words))
@@ -88,85 +100,74 @@ func word[V ~string](words ...V) kind[V] {
 		names[i], enum[i] = string(w), string(w)
 	}
 	want := "one of " + strings.Join(names, ", ")
-	return kind[V]{
-		&shape{word: want, json: isOrExpansion(jsonSchema{Type: "string", Enum: enum})},
-		func(d *decoder, n *node) (V, bool) {
-			text, _, ok := d.scalarText(n, want)
-			if !ok {
-				return "", false
-			}
-			if !slices.Contains(names, text) {
-				d.suggest(n, nearest(text, names), codeWord, "%s, got %s", want, n.show())
-				return "", false
-			}
-			return V(text), true
-		},
-	}
+	s := shape{word: want, json: isOrExpansion(jsonSchema{Type: "string", Enum: enum})}
+	return single(s, want, func(d *decoder, n *node, text string, _ bool) (V, bool) {
+		if !slices.Contains(names, text) {
+			d.suggest(n, nearest(text, names), codeWord, "%s, got %s", want, n.show())
+			return "", false
+		}
+		return V(text), true
+	})
 }
 
 // boolean is true or false.
 func boolean() kind[bool] {
-	return kind[bool]{
-		&shape{word: "true or false", json: isOrExpansion(jsonSchema{Type: "boolean"})},
-		func(d *decoder, n *node) (bool, bool) {
-			text, expanded, ok := d.scalarText(n, "true or false")
-			if !ok {
-				return false, false
-			}
-			if expanded && (text == "true" || text == "false") || n.tag == "!!bool" {
-				return strings.EqualFold(text, "true"), true
-			}
-			want, suggestion := "true or false", ""
-			if n.quoted {
-				want += ", without quotes"
-			}
-			switch strings.ToLower(text) {
-			case "yes", "on", "y", "1", "true":
-				suggestion = "true"
-			case "no", "off", "n", "0", "false":
-				suggestion = "false"
-			}
-			d.suggest(n, suggestion, codeType, "%s, got %s", want, n.show())
-			return false, false
-		},
-	}
+	const want = "true or false"
+	s := shape{word: want, json: isOrExpansion(jsonSchema{Type: "boolean"})}
+	return single(s, want, func(d *decoder, n *node, text string, expanded bool) (bool, bool) {
+		if expanded && (text == "true" || text == "false") || n.tag == "!!bool" {
+			return strings.EqualFold(text, "true"), true
+		}
+		suggestion, quotes := "", ""
+		if n.quoted {
+			quotes = ", without quotes"
+		}
+		switch strings.ToLower(text) {
+		case "yes", "on", "y", "1", "true":
+			suggestion = "true"
+		case "no", "off", "n", "0", "false":
+			suggestion = "false"
+		}
+		d.suggest(n, suggestion, codeType, "%s%s, got %s", want, quotes, n.show())
+		return false, false
+	})
 }
 
 // integer is a whole number from least to most.
-func integer[V int | int64 | uint64](least, most int64) kind[V] {
-	want := fmt.Sprintf("a whole number from %d to %d", least, most)
-	bottom, top := float64(least), float64(most)
-	return kind[V]{
-		&shape{word: fmt.Sprintf("integer from %d to %d", least, most), json: isOrExpansion(jsonSchema{Type: "integer", Minimum: &bottom, Maximum: &top})},
-		func(d *decoder, n *node) (V, bool) {
-			text, expanded, ok := d.scalarText(n, want)
-			if !ok {
-				return 0, false
-			}
-			if !d.isNumber(n, text, want, expanded, integerText) {
-				return 0, false
-			}
-			v, err := strconv.ParseInt(text, 10, 64)
-			if err != nil || v < least || v > most {
-				d.problem(n, codeRange, "%s, got %s", want, n.show())
-				return 0, false
-			}
-			return V(v), true
-		},
-	}
+func integer[V int | uint64](least, most int64) kind[V] {
+	span := fmt.Sprintf("from %d to %d", least, most)
+	s := shape{word: "integer " + span, json: numberSchema("integer", float64(least), float64(most))}
+	return numeric(s, "a whole number "+span, integerText, func(text string) (V, bool) {
+		v, err := strconv.ParseInt(text, 10, 64)
+		return V(v), err == nil && v >= least && v <= most
+	})
 }
 
-// isNumber says whether the text has the form of a number, and records it when not.
-func (d *decoder) isNumber(n *node, text, want string, expanded bool, form *regexp.Regexp) bool {
-	switch {
-	case !form.MatchString(text):
-		d.suggest(n, plainInteger(text), codeNumber, "%s, got %s", want, n.show())
-	case n.quoted && !expanded:
-		d.problem(n, codeNumber, "%s, without quotes, got %s", want, n.show())
-	default:
-		return true
-	}
-	return false
+// number is a number from least to most.
+func number(least, most float64) kind[float64] {
+	span := fmt.Sprintf("number from %s to %s", strconv.FormatFloat(least, 'f', -1, 64), strconv.FormatFloat(most, 'f', -1, 64))
+	s := shape{word: span, json: numberSchema("number", least, most)}
+	return numeric(s, "a "+span, numberText, func(text string) (float64, bool) {
+		v, err := strconv.ParseFloat(text, 64)
+		return v, err == nil && v >= least && v <= most
+	})
+}
+
+// numeric is a kind of numbers of a form. parse is false for one that is out of range.
+func numeric[V any](s shape, want string, form *regexp.Regexp, parse func(text string) (V, bool)) kind[V] {
+	return single(s, want, func(d *decoder, n *node, text string, expanded bool) (v V, ok bool) {
+		switch {
+		case !form.MatchString(text):
+			d.suggest(n, plainInteger(text), codeNumber, "%s, got %s", want, n.show())
+		case n.quoted && !expanded:
+			d.problem(n, codeNumber, "%s, without quotes, got %s", want, n.show())
+		default:
+			if v, ok = parse(text); !ok {
+				d.problem(n, codeRange, "%s, got %s", want, n.show())
+			}
+		}
+		return v, ok
+	})
 }
 
 // plainInteger is the number that was likely meant: 010 is 10, 1_000 is 1000.
@@ -178,30 +179,6 @@ func plainInteger(text string) string {
 	return ""
 }
 
-// number is a number from least to most.
-func number(least, most float64) kind[float64] {
-	span := fmt.Sprintf("number from %s to %s", strconv.FormatFloat(least, 'f', -1, 64), strconv.FormatFloat(most, 'f', -1, 64))
-	want := "a " + span
-	return kind[float64]{
-		&shape{word: span, json: isOrExpansion(jsonSchema{Type: "number", Minimum: &least, Maximum: &most})},
-		func(d *decoder, n *node) (float64, bool) {
-			text, expanded, ok := d.scalarText(n, want)
-			if !ok {
-				return 0, false
-			}
-			if !d.isNumber(n, text, want, expanded, numberText) {
-				return 0, false
-			}
-			v, err := strconv.ParseFloat(text, 64)
-			if err != nil || v < least || v > most {
-				d.problem(n, codeRange, "%s, got %s", want, n.show())
-				return 0, false
-			}
-			return v, true
-		},
-	}
-}
-
 const day = 24 * time.Hour
 
 // durationForm is Go's durations with a day before them; the schema has it too.
@@ -211,25 +188,19 @@ var durationForm = regexp.MustCompile(`^([0-9]+(\.[0-9]+)?(d|h|m|s|ms|us|µs|ns)
 func duration(least, most time.Duration, unit string) kind[time.Duration] {
 	span := fmt.Sprintf("duration from %s to %s", formatDuration(least), formatDuration(most))
 	const want = "a duration such as 500ms, 30s, 5m, 12h or 7d"
-	return kind[time.Duration]{
-		&shape{word: span, json: is(jsonSchema{AnyOf: []*jsonSchema{{Type: "string", Pattern: orExpansion(durationForm.String())}, {Enum: []any{0}}}})},
-		func(d *decoder, n *node) (time.Duration, bool) {
-			text, expanded, ok := d.scalarText(n, want)
-			if !ok {
-				return 0, false
-			}
-			if text != "0" && (!expanded && n.tag != "!!str" || !durationForm.MatchString(text)) {
-				d.suggest(n, durationFix(text, unit), codeDuration, "%s, got %s", want, n.show())
-				return 0, false
-			}
-			v, ok := parseDuration(text)
-			if !ok || v < least || v > most {
-				d.problem(n, codeRange, "a %s, got %s", span, n.show())
-				return 0, false
-			}
-			return v, true
-		},
-	}
+	s := shape{word: span, json: is(jsonSchema{AnyOf: []*jsonSchema{{Type: "string", Pattern: orExpansion(durationForm.String())}, {Enum: []any{0}}}})}
+	return single(s, want, func(d *decoder, n *node, text string, expanded bool) (time.Duration, bool) {
+		if text != "0" && (!expanded && n.tag != "!!str" || !durationForm.MatchString(text)) {
+			d.suggest(n, durationFix(text, unit), codeDuration, "%s, got %s", want, n.show())
+			return 0, false
+		}
+		v, ok := parseDuration(text)
+		if !ok || v < least || v > most {
+			d.problem(n, codeRange, "a %s, got %s", span, n.show())
+			return 0, false
+		}
+		return v, true
+	})
 }
 
 // parseDuration is time.ParseDuration with days in front; false on overflow.
@@ -292,26 +263,21 @@ func formatDuration(v time.Duration) string {
 
 // timestamp is a point in time as RFC 3339 has it.
 func timestamp() kind[time.Time] {
-	want := "a time such as 2026-01-31T08:00:00Z (RFC 3339)"
-	return kind[time.Time]{
-		&shape{word: "time", json: is(jsonSchema{Type: "string", Pattern: orExpansion(`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[-+][0-9]{2}:[0-9]{2})$`)})},
-		func(d *decoder, n *node) (time.Time, bool) {
-			text, _, ok := d.scalarText(n, want)
-			if !ok {
-				return time.Time{}, false
-			}
-			v, err := time.Parse(time.RFC3339Nano, text)
-			if err != nil {
-				suggestion := ""
-				if _, err := time.Parse(time.DateOnly, text); err == nil {
-					suggestion = text + "T00:00:00Z"
-				}
-				d.suggest(n, suggestion, codeTime, "%s, got %s", want, n.show())
-				return time.Time{}, false
-			}
+	const want = "a time such as 2026-01-31T08:00:00Z (RFC 3339)"
+	const form = `^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[-+][0-9]{2}:[0-9]{2})$`
+	s := shape{word: "time", json: is(jsonSchema{Type: "string", Pattern: orExpansion(form)})}
+	return single(s, want, func(d *decoder, n *node, text string, _ bool) (time.Time, bool) {
+		v, err := time.Parse(time.RFC3339Nano, text)
+		if err == nil {
 			return v, true
-		},
-	}
+		}
+		suggestion := ""
+		if _, err := time.Parse(time.DateOnly, text); err == nil {
+			suggestion = text + "T00:00:00Z"
+		}
+		d.suggest(n, suggestion, codeTime, "%s, got %s", want, n.show())
+		return time.Time{}, false
+	})
 }
 
 // plural is the word for several values: texts, durations from 1s to 1h.

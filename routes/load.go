@@ -45,7 +45,7 @@ func Load(paths []string, o Options) (*Config, error) {
 			return nil, err
 		}
 		for _, name := range names {
-			data, err := readFile(name, o.Stdin)
+			data, err := readFile(name, d.opts.Stdin)
 			if err != nil {
 				return nil, err
 			}
@@ -76,10 +76,11 @@ func newDecoder(o Options) *decoder {
 	if o.LookupEnv == nil {
 		o.LookupEnv = os.LookupEnv
 	}
+	if o.Stdin == nil {
+		o.Stdin = os.Stdin
+	}
 	return &decoder{opts: o, seen: map[string]bool{}}
 }
-
-func (d *decoder) lookup(name string) (string, bool) { return d.opts.LookupEnv(name) }
 
 const stdinName = "<stdin>"
 
@@ -118,22 +119,16 @@ func filesOf(path string) ([]string, error) {
 
 // readFile reads no more than decode needs to see that a file is too large.
 func readFile(name string, stdin io.Reader) ([]byte, error) {
-	if name == stdinName {
-		if stdin == nil {
-			stdin = os.Stdin
-		}
-		data, err := io.ReadAll(io.LimitReader(stdin, maxFileBytes+1))
+	from := stdin
+	if name != stdinName {
+		f, err := os.Open(name)
 		if err != nil {
-			return nil, fmt.Errorf("read routes from standard input: %w", err)
+			return nil, fmt.Errorf("read routes: %w", err)
 		}
-		return data, nil
+		defer f.Close() //nolint:errcheck // nothing was written
+		from = f
 	}
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, fmt.Errorf("read routes: %w", err)
-	}
-	defer f.Close() //nolint:errcheck // nothing was written
-	data, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
+	data, err := io.ReadAll(io.LimitReader(from, maxFileBytes+1))
 	if err != nil {
 		return nil, fmt.Errorf("read routes: %w", err)
 	}

@@ -45,18 +45,19 @@ func (n *node) pos() Position {
 	return Position{File: n.src.name, Line: n.line, Column: n.column}
 }
 
-// get returns the value of a key of a mapping, or nil.
-func (n *node) get(key string) *node {
-	if n == nil || n.kind != mapping {
-		return nil
-	}
-	for _, p := range n.pairs {
+// pair is a key of a mapping, as it stands in the file, with its value; both nil when the
+// key is not there.
+func (n *node) pair(key string) pair {
+	for _, p := range n.all() {
 		if p.key.text == key {
-			return p.value
+			return p
 		}
 	}
-	return nil
+	return pair{}
 }
+
+// get returns the value of a key of a mapping, or nil.
+func (n *node) get(key string) *node { return n.pair(key).value }
 
 // at follows the keys down from n; nil when one is not there.
 func (n *node) at(keys ...string) *node {
@@ -116,16 +117,6 @@ func (n *node) count() int {
 		count += p.value.count()
 	}
 	return count
-}
-
-// keyNode returns the key of a mapping as it stands in the file, or nil.
-func (n *node) keyNode(key string) *node {
-	for _, p := range n.pairs {
-		if p.key.text == key {
-			return p.key
-		}
-	}
-	return nil
 }
 
 // kindName says what n is, in the words of the file's writer.

@@ -47,6 +47,22 @@ func (s *shape) child(key string) *shape {
 	return &shape{}
 }
 
+// heading is the key as a place: routes[].
+func (k *keyShape) heading() string {
+	if k.shape.values != nil {
+		return k.name + "[]"
+	}
+	return k.name
+}
+
+// below is the shape of a list's items, or the shape itself.
+func below(s *shape) *shape {
+	if s.values != nil {
+		return s.values
+	}
+	return s
+}
+
 // excluded says whether the key gives way because over holds another of its group.
 func (s *shape) excluded(key string, over *node) bool {
 	for _, group := range s.exclusive {

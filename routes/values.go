@@ -231,31 +231,25 @@ var (
 
 // size is a number of bytes.
 func size() kind[int64] {
-	want := "a number of bytes such as 1048576, 512MiB or 10GiB"
+	const want = "a number of bytes such as 1048576, 512MiB or 10GiB"
 	least := 0.0
-	return kind[int64]{
-		&shape{word: "size", json: is(jsonSchema{AnyOf: []*jsonSchema{{Type: "integer", Minimum: &least}, {Type: "string", Pattern: orExpansion(sizeForm.String())}}})},
-		func(d *decoder, n *node) (int64, bool) {
-			text, _, ok := d.scalarText(n, want)
-			if !ok {
-				return 0, false
-			}
-			digits, shift := text, 0
-			if m := sizeForm.FindStringSubmatch(text); m != nil {
-				digits, shift = m[1], 10*(1+strings.Index("KMGT", m[2]))
-			}
-			v, err := strconv.ParseInt(digits, 10, 64)
-			switch {
-			case !integerText.MatchString(digits):
-				d.suggest(n, sizeFix(text), codeSize, "%s, got %s", want, n.show())
-			case err != nil || v < 0 || v<<shift>>shift != v:
-				d.problem(n, codeRange, "%s, got %s", want, n.show())
-			default:
-				return v << shift, true
-			}
-			return 0, false
-		},
-	}
+	s := shape{word: "size", json: is(jsonSchema{AnyOf: []*jsonSchema{{Type: "integer", Minimum: &least}, {Type: "string", Pattern: orExpansion(sizeForm.String())}}})}
+	return single(s, want, func(d *decoder, n *node, text string, _ bool) (int64, bool) {
+		digits, shift := text, 0
+		if m := sizeForm.FindStringSubmatch(text); m != nil {
+			digits, shift = m[1], 10*(1+strings.Index("KMGT", m[2]))
+		}
+		v, err := strconv.ParseInt(digits, 10, 64)
+		switch {
+		case !integerText.MatchString(digits):
+			d.suggest(n, sizeFix(text), codeSize, "%s, got %s", want, n.show())
+		case err != nil || v < 0 || v<<shift>>shift != v:
+			d.problem(n, codeRange, "%s, got %s", want, n.show())
+		default:
+			return v << shift, true
+		}
+		return 0, false
+	})
 }
 
 // sizeFix turns 10GB, 10G and 10gb into 10GiB.
