@@ -248,6 +248,7 @@ func (r *route) settle(d *delivery, out Outcome) {
 		err = nak(r.shared.conn, d.msg, out.RetryIn)
 	case routes.Term:
 		err = term(r.shared.conn, d.msg, string(out.Reason))
+		failpoint.Hit(failpoint.Termed)
 	}
 	failpoint.Hit(failpoint.Settled)
 	switch {

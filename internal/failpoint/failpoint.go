@@ -14,7 +14,8 @@ const Env = "RELAY_FAILPOINT"
 const (
 	Answered  = "answered"  // the receiver answered, nothing is decided
 	Parked    = "parked"    // the dead letter has its PubAck, the source is not settled
-	Settled   = "settled"   // the source is settled, nothing is counted
+	Termed    = "termed"    // the source of a dead letter is settled
+	Settled   = "settled"   // the source of any message is settled, nothing is counted
 	Projected = "projected" // the rows are written, not committed
 	Committed = "committed" // the rows are committed, the stream's messages are not acked
 	Offered   = "offered"   // a replay is in the replay stream, the table does not say so
