@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"net/http"
 	"strings"
@@ -57,7 +58,7 @@ func TestVerify(t *testing.T) {
 			if at.IsZero() {
 				at = now
 			}
-			signature, err := webhook.Sign(or(tt.by, secret), "msg_1", at, []byte(or(tt.sent, body)))
+			signature, err := webhook.Sign(cmp.Or(tt.by, secret), "msg_1", at, []byte(cmp.Or(tt.sent, body)))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -68,26 +69,19 @@ func TestVerify(t *testing.T) {
 			if tt.change != nil {
 				tt.change(h)
 			}
-			args := []string{"verify", "--secret", or(tt.with, secret)}
+			args := []string{"verify", "--secret", cmp.Or(tt.with, secret)}
 			for name := range h {
 				args = append(args, "-H", name+": "+h.Get(name))
 			}
-			code, stdout, stderr := command(t, or(tt.got, body), args...)
+			code, stdout, stderr := command(t, cmp.Or(tt.got, body), args...)
 			if code != tt.code || !strings.Contains(stdout, tt.want) || stderr != "" {
 				t.Errorf("exit %d, want %d and %q:\n%s%s", code, tt.code, tt.want, stdout, stderr)
 			}
-			if strings.Contains(stdout, strings.TrimSpace(or(tt.with, secret))) {
+			if strings.Contains(stdout, strings.TrimSpace(cmp.Or(tt.with, secret))) {
 				t.Errorf("the secret is shown:\n%s", stdout)
 			}
 		})
 	}
-}
-
-func or(s, fallback string) string {
-	if s == "" {
-		return fallback
-	}
-	return s
 }
 
 func move(h http.Header, to, from string) {

@@ -18,14 +18,15 @@ import (
 // folder holds.
 const startTimeout = 2 * time.Minute
 
+// host is where the embedded server listens: its clients are on this machine.
+const host = "127.0.0.1"
+
 // EmbeddedOptions says how the embedded server runs.
 type EmbeddedOptions struct {
 	// Dir is the folder of its streams; it is made if missing. One server at a time
 	// may use it. Required.
 	Dir string
-	// Host is the address to listen on. Defaults to 127.0.0.1.
-	Host string
-	// Port to listen on; -1 picks a free one. Defaults to 4222.
+	// Port to listen on, on 127.0.0.1; -1 picks a free one. Defaults to 4222.
 	Port int
 	// SyncAlways has every message on the disk before its publisher is told so.
 	// Without it a crash of the machine, though not of relay, may lose the messages of
@@ -46,9 +47,6 @@ type Embedded struct {
 // A port in use, a folder that cannot be written or that another server uses are
 // errors of one line that say how to mend them.
 func StartEmbedded(o EmbeddedOptions) (*Embedded, error) {
-	if o.Host == "" {
-		o.Host = "127.0.0.1"
-	}
 	if o.Port == 0 {
 		o.Port = 4222
 	}
@@ -58,7 +56,7 @@ func StartEmbedded(o EmbeddedOptions) (*Embedded, error) {
 	if err := checkDir(o.Dir); err != nil {
 		return nil, err
 	}
-	if err := checkPort(o.Host, o.Port); err != nil {
+	if err := checkPort(o.Port); err != nil {
 		return nil, err
 	}
 	lock, err := lockDir(o.Dir)
@@ -87,7 +85,7 @@ func startServer(o EmbeddedOptions) (*server.Server, error) {
 	log := &serverLog{log: o.Logger}
 	srv, err := server.NewServer(&server.Options{
 		ServerName: "relay-embedded",
-		Host:       o.Host,
+		Host:       host,
 		Port:       o.Port,
 		JetStream:  true,
 		StoreDir:   o.Dir,
@@ -126,7 +124,7 @@ func checkDir(dir string) error {
 }
 
 // checkPort finds a port in use before the server does, which would only log it.
-func checkPort(host string, port int) error {
+func checkPort(port int) error {
 	if port == -1 {
 		return nil
 	}

@@ -97,8 +97,8 @@ func TestEmbeddedRefuses(t *testing.T) {
 	}{
 		{"port in use", natsconn.EmbeddedOptions{Dir: t.TempDir(), Port: port},
 			fmt.Sprintf("port %d on 127.0.0.1 is in use; choose another with --nats-port, or -1 for a free one", port)},
-		{"address of another machine", natsconn.EmbeddedOptions{Dir: t.TempDir(), Host: "192.0.2.1", Port: 4222},
-			"listen for NATS clients on 192.0.2.1 port 4222: cannot assign requested address"},
+		{"no port", natsconn.EmbeddedOptions{Dir: t.TempDir(), Port: 70000},
+			"listen for NATS clients on 127.0.0.1 port 70000: listen tcp: address 70000: invalid port"},
 		{"no folder", natsconn.EmbeddedOptions{Port: -1}, "start embedded NATS: a data folder is missing; give one with --data"},
 		{"folder is a file", natsconn.EmbeddedOptions{Dir: file, Port: -1},
 			"data folder " + file + " cannot be made: not a directory; choose another with --data"},

@@ -138,8 +138,9 @@ func (p *PG) dropRoot() error {
 }
 
 // watchdog fills the data folder, unless that is done, and starts Postgres. Then it
-// waits for one line, the mode in which to stop it. When its standard input ends without one, because Close or the death of this process
-// closed it, it stops Postgres and removes the folder.
+// waits for one line, the mode in which to stop it. When its standard input ends without
+// one, because Close or the death of this process closed it, it stops Postgres and
+// removes the folder.
 const watchdog = `
 bin=$1 dir=$2 port=$3
 if ! [ -e "$dir/data" ]; then
@@ -181,17 +182,11 @@ func (p *PG) Start() error {
 	// A process group of its own: Ctrl-C at the terminal ends the tests, and then the
 	// watchdog ends Postgres in good order.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: p.cred}
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		return fmt.Errorf("start Postgres: %w", err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return fmt.Errorf("start Postgres: %w", err)
-	}
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
-	if err := cmd.Start(); err != nil {
+	stdin, errIn := cmd.StdinPipe()
+	stdout, errOut := cmd.StdoutPipe()
+	if err := errors.Join(errIn, errOut, cmd.Start()); err != nil {
 		return fmt.Errorf("start Postgres: %w", err)
 	}
 	if _, err := bufio.NewReader(stdout).ReadString('\n'); err != nil {

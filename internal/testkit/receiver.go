@@ -1,6 +1,7 @@
 package testkit
 
 import (
+	"context"
 	"io"
 	"net"
 	"net/http"
@@ -118,62 +119,26 @@ func RawReceiver(t testing.TB, handle func(net.Conn)) string {
 	if err != nil {
 		t.Fatalf("raw receiver: %v", err)
 	}
-	r := &rawReceiver{handle: handle, open: map[net.Conn]struct{}{}}
-	r.done.Go(func() { r.accept(l) })
+	// What is open when ctx ends is closed, and so is what comes after.
+	ctx, end := context.WithCancel(context.Background())
+	var done sync.WaitGroup
+	done.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			done.Go(func() {
+				defer context.AfterFunc(ctx, func() { _ = c.Close() })()
+				defer c.Close()
+				handle(c)
+			})
+		}
+	})
 	t.Cleanup(func() {
 		_ = l.Close()
-		r.closeAll()
-		r.done.Wait()
+		end()
+		done.Wait()
 	})
 	return "http://" + l.Addr().String()
-}
-
-type rawReceiver struct {
-	handle func(net.Conn)
-	done   sync.WaitGroup
-	mu     sync.Mutex
-	open   map[net.Conn]struct{} // nil once the test has ended
-}
-
-func (r *rawReceiver) accept(l net.Listener) {
-	for {
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		if !r.add(c) {
-			_ = c.Close()
-			return
-		}
-		r.done.Go(func() {
-			r.handle(c)
-			r.remove(c)
-		})
-	}
-}
-
-func (r *rawReceiver) add(c net.Conn) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.open == nil {
-		return false
-	}
-	r.open[c] = struct{}{}
-	return true
-}
-
-func (r *rawReceiver) remove(c net.Conn) {
-	_ = c.Close()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.open, c)
-}
-
-func (r *rawReceiver) closeAll() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for c := range r.open {
-		_ = c.Close()
-	}
-	r.open = nil
 }
