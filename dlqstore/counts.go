@@ -9,8 +9,7 @@ import (
 )
 
 // The table dead_letter_counts knows, by hour, how many dead letters of a kind there
-// are: of a route, a cause, a status, a reason and a state. Triggers keep it, in the
-// transaction of whatever change. Of a million dead letters a page of groups would
+// are. Triggers keep it, in the transaction of whatever change. Of a million dead letters a page of groups would
 // else have to look at each.
 const (
 	// hoursKept is for how long hours are kept apart before they are added to their day.
@@ -27,15 +26,14 @@ func countable(f Filter) bool {
 	return f.IDs == nil && f.Subject == "" && f.Query == "" && f.MinAttempts == 0
 }
 
-// tally is a table with the columns route, fingerprint, state and n, whose sum of n is
-// how many dead letters the filter chooses. Its parameters are added to those given.
+// tally is a table of kinds, with a column n, whose sum of n is how many dead letters the filter chooses. Its parameters are added to those given.
 func tally(args *[]any, f Filter, now time.Time) string {
 	slice := func(n, table, column string, from, to time.Time) string {
 		w := &conditions{args: *args}
 		whereKind(w, f)
 		whereTime(w, column, from, to)
 		*args = w.args
-		return `SELECT route, fingerprint, state, ` + n + ` FROM ` + table + w.sql()
+		return `SELECT ` + kindColumns + `, ` + n + ` FROM ` + table + w.sql()
 	}
 	// Whole buckets come from the counts, what a bound cuts off from the dead letters.
 	from, to := f.Since, f.Until

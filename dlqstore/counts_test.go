@@ -79,6 +79,7 @@ func testCounts(t *testing.T, s dlqstore.Store, raw *sql.DB) {
 	for _, f := range []dlqstore.Filter{
 		{}, {State: dlqstore.Dead}, {State: dlqstore.Delivered}, {Route: "orders"}, {Route: "orders", State: dlqstore.Discarded},
 		{Status: 501}, {Reason: dlqstore.Rejected, State: dlqstore.Dead}, {Route: "none"},
+		{Reason: dlqstore.Rejected}, {Status: 502, State: dlqstore.Delivered}, {Route: "billing", Reason: dlqstore.Exhausted, Status: 500, State: dlqstore.Dead},
 		{Since: now.Add(-24 * time.Hour)}, {Since: now.Add(-30 * time.Minute)}, {Since: now.Add(-4*24*time.Hour - time.Minute), State: dlqstore.Dead},
 		{Until: now.Add(-24 * time.Hour)}, {Until: now.Add(-4 * 24 * time.Hour)}, {Since: hour, Until: hour.Add(time.Hour)},
 		{Since: hour.Add(-90 * time.Minute), Until: hour.Add(-10 * time.Minute)}, {Since: hour.Add(-50 * time.Minute), Until: hour.Add(-10 * time.Minute)},

@@ -37,35 +37,38 @@ func (s *store) Groups(ctx context.Context, f Filter, limit int) ([]Group, error
 	if limit <= 0 {
 		limit = defaultGroups
 	}
-	w, err := s.search(ctx, f, "")
-	if err != nil {
-		return nil, err
+	w, counts := s.where(f), countable(f)
+	if !counts {
+		var err error
+		if w, err = s.search(ctx, f, "", searchDepth); err != nil {
+			return nil, err
+		}
 	}
-	// A part is what of a group is in one state. Of what was looked at the first and the
+	// A part is what of a group is of one kind. Of what was looked at the first and the
 	// last are known, of what was only counted the index tells them.
-	of := strings.Join(append(w.parts, `route = part.route`, `fingerprint = part.fingerprint`, `state = part.state`), ` AND `)
+	of := strings.Join(append(w.parts, ofKind("part")), ` AND `)
 	var parts, first, last string
-	if countable(f) {
-		parts = `SELECT route, fingerprint, state, CAST(sum(n) AS bigint) AS n FROM ` + tally(&w.args, f, time.Now()) +
-			` GROUP BY route, fingerprint, state HAVING sum(n) > 0`
+	if counts {
+		parts = `SELECT ` + kindColumns + `, CAST(sum(n) AS bigint) AS n FROM ` + tally(&w.args, f, time.Now()) +
+			` GROUP BY ` + kindColumns + ` HAVING sum(n) > 0`
 		first = `(SELECT failed_at FROM dead_letters WHERE ` + of + ` ORDER BY failed_at LIMIT 1)`
 		last = `(SELECT failed_at FROM dead_letters WHERE ` + of + ` ORDER BY failed_at DESC LIMIT 1)`
 	} else {
-		parts = `SELECT route, fingerprint, state, count(*) AS n, min(failed_at) AS first_seen, max(failed_at) AS last_seen
-			FROM ` + w.from() + w.sql() + ` GROUP BY route, fingerprint, state`
-		first, last = `first_seen`, `last_seen`
+		parts = `SELECT ` + kindColumns + `, count(*) AS n, min(failed_at) AS oldest, max(failed_at) AS newest
+			FROM ` + w.from() + w.sql() + ` GROUP BY ` + kindColumns
+		first, last = `oldest`, `newest`
 	}
 	//nolint:gosec // constants and the numbers of parameters
 	query := `WITH parts AS MATERIALIZED (` + parts + `),
 		largest AS (SELECT route, fingerprint FROM parts GROUP BY route, fingerprint
 			ORDER BY sum(n) DESC, route, fingerprint LIMIT ` + strconv.Itoa(min(limit, maxGroups)) + `),
-		seen AS (SELECT part.route, part.fingerprint, state, n, ` + first + ` AS first_seen, ` + last + ` AS last_seen
+		seen AS (SELECT part.route, part.fingerprint, status, reason, state, n, ` + first + ` AS first_seen, ` + last + ` AS last_seen
 			FROM parts AS part JOIN largest ON largest.route = part.route AND largest.fingerprint = part.fingerprint)
 		SELECT d.route, d.fingerprint, d.cause, d.error_class, d.status, n, first_seen, last_seen, d.id, d.reason
 		FROM (SELECT n, first_seen, last_seen,
-				(SELECT max(id) FROM dead_letters WHERE ` + of + ` AND failed_at = part.last_seen) AS newest
+				(SELECT max(id) FROM dead_letters WHERE ` + of + ` AND failed_at = part.last_seen) AS sample
 			FROM seen AS part) AS p
-		JOIN dead_letters AS d ON d.id = newest
+		JOIN dead_letters AS d ON d.id = sample
 		ORDER BY d.route, d.fingerprint, last_seen, d.id`
 	rows, err := s.read.QueryContext(ctx, query, w.args...)
 	list, err := collect(rows, err, func(s scanner) (g Group, err error) {
@@ -76,12 +79,12 @@ func (s *store) Groups(ctx context.Context, f Filter, limit int) ([]Group, error
 	if err != nil {
 		return nil, fmt.Errorf("group dead letters by cause: %w", err)
 	}
-	return joinStates(list), nil
+	return joinKinds(list), nil
 }
 
-// joinStates makes one group of its parts, one for each state. They stand one after the
+// joinKinds makes one group of its parts, one for each kind. They stand one after the
 // other, the one with the newest dead letter last.
-func joinStates(parts []Group) []Group {
+func joinKinds(parts []Group) []Group {
 	var groups []Group
 	for _, next := range parts {
 		i := len(groups) - 1

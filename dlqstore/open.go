@@ -81,6 +81,12 @@ type dialect struct {
 	// isOneOf is a format for a condition: the column is one of the strings of a JSON
 	// list, which is the parameter of that number.
 	isOneOf string
+	// isOneChosen is a format for a condition: the column is one of those that a query
+	// chooses, which is written there.
+	isOneChosen string
+	// newestOf is a query for the ids of what another one finds for each row of a table, of
+	// which it may speak, the newest first. The other one has the columns failed_at and id.
+	newestOf func(table, query string) string
 	// elements is a format for a table: the elements of a JSON list, which is the
 	// parameter of that number, in the column value.
 	elements   string

@@ -75,7 +75,11 @@ func postgresDialect() dialect {
 		countTables:    `SELECT count(*) FROM pg_tables WHERE schemaname = current_schema() AND tablename = $1`,
 		forUpdate:      "FOR UPDATE",
 		// As an array, so that the planner uses the index whatever it knows of the table.
-		isOneOf:  "%s = ANY (ARRAY(SELECT jsonb_array_elements_text($%d::jsonb)))",
+		isOneOf:     "%s = ANY (ARRAY(SELECT jsonb_array_elements_text($%d::jsonb)))",
+		isOneChosen: "%s = ANY (ARRAY(%s))",
+		newestOf: func(table, query string) string {
+			return `SELECT one.id FROM ` + table + ` CROSS JOIN LATERAL (` + query + `) AS one ORDER BY one.failed_at DESC, one.id DESC`
+		},
 		elements: "(SELECT jsonb_array_elements($%d::jsonb) AS value)",
 		// The second half says nothing new; it is what the index for text knows.
 		payloadHas: `position($%[1]d::bytea IN payload) > 0 AND encode(payload, 'escape') LIKE

@@ -27,13 +27,7 @@ func (p Page) limit() int {
 
 func (s *store) List(ctx context.Context, f Filter, p Page) (List, error) {
 	limit := p.limit()
-	if countable(f) && f.Reason != "" && f.State != "" {
-		// Where the two never meet, the newest would be looked through to the oldest.
-		if n, err := s.counted(ctx, f); err != nil || n == 0 {
-			return List{}, err
-		}
-	}
-	w, err := s.search(ctx, f, p.Cursor)
+	w, err := s.search(ctx, f, p.Cursor, limit+1)
 	if err != nil {
 		return List{}, err
 	}
@@ -49,7 +43,7 @@ func (s *store) List(ctx context.Context, f Filter, p Page) (List, error) {
 	if err != nil {
 		return List{}, fmt.Errorf("list dead letters: %w", err)
 	}
-	if list.Next == "" && w.looked != "" {
+	if list.Next == "" && w.depth > 0 {
 		if err := s.readEnd(ctx, w, &list); err != nil {
 			return List{}, fmt.Errorf("list dead letters: %w", err)
 		}
@@ -102,7 +96,7 @@ func (s *store) Count(ctx context.Context, f Filter) (int, error) {
 		n, err := s.counted(ctx, f)
 		return min(n, MaxCount+1), err
 	}
-	w, err := s.search(ctx, f, "")
+	w, err := s.search(ctx, f, "", MaxCount+1)
 	if err != nil {
 		return 0, err
 	}
@@ -129,10 +123,12 @@ func (s *store) counted(ctx context.Context, f Filter) (int, error) {
 type conditions struct {
 	parts []string
 	args  []any
-	// looked is set where a search for text bounds what it looks at: the conditions,
-	// the order and the limit of that, with the first lookedArgs parameters.
+	// looked is set where only some of the table is looked at: the conditions, the order
+	// and the limit of that, with the first lookedArgs parameters. Depth is how many those
+	// are at most; 0: they are all that could be chosen.
 	looked     string
 	lookedArgs int
+	depth      int
 }
 
 func (c *conditions) add(condition string) { c.parts = append(c.parts, condition) }
@@ -159,6 +155,13 @@ func (c *conditions) sql() string {
 
 func (s *store) where(f Filter) *conditions {
 	w := &conditions{}
+	s.choose(w, f)
+	whereTime(w, "failed_at", f.Since, f.Until)
+	return w
+}
+
+// choose adds all conditions of a filter but its times.
+func (s *store) choose(w *conditions, f Filter) {
 	if f.IDs != nil {
 		s.whereID(w, f.IDs)
 	}
@@ -169,9 +172,9 @@ func (s *store) where(f Filter) *conditions {
 	if f.Query != "" {
 		s.whereText(w, f.Query)
 	}
-	whereAttempts(w, f.MinAttempts)
-	whereTime(w, "failed_at", f.Since, f.Until)
-	return w
+	if f.MinAttempts > 0 {
+		w.add(`retry_count >= ` + w.arg(f.MinAttempts))
+	}
 }
 
 // whereKind is what of a filter the table of counts knows too.
@@ -193,12 +196,6 @@ func whereKind(w *conditions, f Filter) {
 	}
 }
 
-func whereAttempts(w *conditions, least int) {
-	if least > 0 {
-		w.add(`retry_count >= ` + w.arg(least))
-	}
-}
-
 // whereTime bounds a column to the times from since on and before until.
 func whereTime(w *conditions, column string, since, until time.Time) {
 	if !since.IsZero() {
@@ -212,30 +209,32 @@ func whereTime(w *conditions, column string, since, until time.Time) {
 // indexedSubject is how much of a subject stands in its index.
 const indexedSubject = 500
 
+// wholeSubject says that a pattern has no wildcard and stands in the index as it is.
+func wholeSubject(pattern string) bool {
+	return pattern != "" && len(pattern) < indexedSubject && literals(strings.Split(pattern, ".")) == pattern
+}
+
+// literals are the tokens before the first wildcard.
+func literals(tokens []string) string {
+	for i, token := range tokens {
+		if token == "*" || token == ">" {
+			tokens = tokens[:i]
+			break
+		}
+	}
+	return strings.Join(tokens, ".")
+}
+
 // whereSubject matches a NATS subject pattern token by token, and by a range of the
 // index for the tokens before the first wildcard.
 func (s *store) whereSubject(w *conditions, pattern string) {
 	tokens := strings.Split(pattern, ".")
-	literal := 0
-	for literal < len(tokens) && tokens[literal] != "*" && tokens[literal] != ">" {
-		literal++
-	}
-	if literal == len(tokens) {
-		column := `original_subject`
-		if len(pattern) < indexedSubject { // then that is all of it
-			column = `substr(original_subject, 1, 500)`
-		}
-		w.add(column + ` = ` + w.arg(pattern))
+	if literals(tokens) == pattern && !wholeSubject(pattern) {
+		w.add(`original_subject = ` + w.arg(pattern))
 		return
 	}
-	if prefix := strings.Join(tokens[:literal], "."); literal > 0 && len(prefix) < indexedSubject {
-		// What begins with the prefix and a dot stands before the prefix and a slash,
-		// the character after the dot.
-		w.add(`substr(original_subject, 1, 500) >= ` + w.arg(prefix+"."))
-		w.add(`substr(original_subject, 1, 500) < ` + w.arg(prefix+"/"))
-		if tokens[literal] == ">" {
-			return // that is all of it
-		}
+	if whereSubjectRange(w, pattern) {
+		return
 	}
 	count := `1 + length(original_subject) - length(replace(original_subject, '.', ''))`
 	if tokens[len(tokens)-1] == ">" {
@@ -249,6 +248,24 @@ func (s *store) whereSubject(w *conditions, pattern string) {
 			w.add(s.dialect.subjectToken(i) + ` = ` + w.arg(token))
 		}
 	}
+}
+
+// whereSubjectRange adds what the index knows of a pattern, and says whether that is all.
+func whereSubjectRange(w *conditions, pattern string) (all bool) {
+	const column = `substr(original_subject, 1, 500)`
+	if wholeSubject(pattern) {
+		w.add(column + ` = ` + w.arg(pattern))
+		return true
+	}
+	prefix := literals(strings.Split(pattern, "."))
+	if prefix == "" || len(prefix) >= indexedSubject {
+		return false
+	}
+	// What begins with the prefix and a dot stands before the prefix and a slash, the
+	// character after the dot.
+	w.add(column + ` >= ` + w.arg(prefix+"."))
+	w.add(column + ` < ` + w.arg(prefix+"/"))
+	return pattern == prefix+".>"
 }
 
 func formatCursor(failed time.Time, id string) string {

@@ -85,29 +85,36 @@ func testPaging(t *testing.T, s dlqstore.Store, _ *sql.DB) {
 	for n := range 12 {
 		r := letter(n)
 		r.FailedAt = noon.Truncate(time.Second).Add(time.Duration(n/4) * 100 * time.Millisecond) // equal times: the id decides
+		r.Reason, r.Status = dlqstore.Rejected, 400+n%5                                          // of several kinds
 		all = append(all, r)
 		wanted = append(wanted, r.FailedAt.Format(time.StampMicro)+r.ID)
 	}
 	project(t, s, all...)
 	slices.Sort(wanted)
 	slices.Reverse(wanted)
-	var got []string
-	page := dlqstore.Page{Limit: 5}
-	for {
-		list, err := s.List(t.Context(), dlqstore.Filter{Route: "orders"}, page)
-		check(t, err)
-		for _, d := range list.DeadLetters {
-			got = append(got, d.FailedAt.Format(time.StampMicro)+d.ID)
+	for i, f := range []dlqstore.Filter{
+		{Route: "orders"}, {Reason: dlqstore.Rejected}, {Reason: dlqstore.Rejected, State: dlqstore.Dead, Since: noon.Add(-time.Hour)},
+		{Reason: dlqstore.Rejected, Subject: "orders.created"}, {Reason: dlqstore.Rejected, Subject: "orders.*"},
+		{Reason: dlqstore.Rejected, MinAttempts: 1}, {Reason: dlqstore.Rejected, Query: `"n":`},
+	} {
+		var got []string
+		page := dlqstore.Page{Limit: 5}
+		for {
+			list, err := s.List(t.Context(), f, page)
+			check(t, err)
+			for _, d := range list.DeadLetters {
+				got = append(got, d.FailedAt.Format(time.StampMicro)+d.ID)
+			}
+			if list.Next == "" {
+				break
+			}
+			if i == 0 && page.Cursor == "" { // rows that arrive are newer and disturb nothing
+				project(t, s, letter(99))
+			}
+			page.Cursor = list.Next
 		}
-		if list.Next == "" {
-			break
-		}
-		if page.Cursor == "" { // rows that arrive are newer and disturb nothing
-			project(t, s, letter(99))
-		}
-		page.Cursor = list.Next
+		want(t, fmt.Sprintf("pages of %+v", f), got, wanted)
 	}
-	want(t, "pages", got, wanted)
 	list, err := s.List(t.Context(), dlqstore.Filter{}, dlqstore.Page{Limit: 13})
 	check(t, err)
 	want(t, "next of a page that is all", list.Next, "")
@@ -134,7 +141,7 @@ func testLargePages(t *testing.T, s dlqstore.Store, _ *sql.DB) {
 // testSearchDepth has more dead letters than a search for text looks at.
 func testSearchDepth(t *testing.T, s dlqstore.Store, raw *sql.DB) {
 	old := letter(0)
-	old.Payload = []byte("needle")
+	old.Payload, old.Reason = []byte("needle"), dlqstore.Poison
 	project(t, s, old, letter(1))
 	_, err := raw.Exec(`INSERT INTO dead_letters (id, route, state, reason, original_subject, payload, headers, error, status, retry_count,
 			consumer_name, stream, stream_sequence, published_at, failed_at, family, replay_count, died_in, changed_at)
@@ -156,6 +163,17 @@ func testSearchDepth(t *testing.T, s dlqstore.Store, raw *sql.DB) {
 	list, err = s.List(t.Context(), dlqstore.Filter{Query: old.ID}, dlqstore.Page{})
 	check(t, err)
 	want(t, "an id is found however old", len(list.DeadLetters), 1)
+	for _, few := range []dlqstore.Filter{
+		{Query: "needle", Reason: dlqstore.Poison}, {Subject: "*.created", Reason: dlqstore.Poison}, {MinAttempts: 8, Reason: dlqstore.Poison},
+		{Subject: "orders.created", Reason: dlqstore.Poison}, {Route: "orders", Reason: dlqstore.Poison},
+	} {
+		list, err = s.List(t.Context(), few, dlqstore.Page{})
+		check(t, err)
+		want(t, fmt.Sprintf("of few, all are looked at: %+v", few), fmt.Sprint(len(list.DeadLetters), list.Next), "1")
+	}
+	n, err = s.Count(t.Context(), dlqstore.Filter{Subject: "*.created"})
+	check(t, err)
+	want(t, "of a wide pattern the newest are looked at", n, 10000)
 	groups, err := s.Groups(t.Context(), dlqstore.Filter{Query: "503"}, 0)
 	check(t, err)
 	want(t, "groups of what a search looked at", groups[0].Count+groups[1].Count, 10000)

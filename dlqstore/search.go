@@ -5,33 +5,34 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
-// A search for text looks at a bounded number of dead letters, the newest first. Where
-// Postgres has an index for text, it finds what stands in few dead letters among all of
-// them. That index gives what it finds in no order: of a text that stands in many it
-// would have to read them all for one page, while the newest hold a page of them.
+// No list, count or page of groups looks at more than a bounded number of dead letters.
+// It has what it is asked for from an index in the order of time; or it reads all of a
+// set that is small, whichever part of the filter bounds it; or else it looks at the
+// newest and says how far it looked.
 const (
 	searchDepth = 10_000
-	// A text stands in many when it is in that many of the newest of a sample: the newest
-	// that are looked at hold a page of it.
+	// Those of a subject lie far apart, each on a page of its own. A pattern's are in no
+	// order of time; if there are few, all are read, once to count them.
+	subjectDepth = 5_000
+	// An index for text gives what it finds in no order: of a text that stands in many it
+	// would have to read them all for one page. It does when it is in that many of the
+	// newest of a sample: the newest that are looked at hold a page of it.
 	sampleDepth = 1_000
 	frequent    = 10
 )
 
-// search is where, from a page's cursor on, bounded where it looks for text or for many
-// attempts, of which there is no index. What is an id is looked for as such.
-func (s *store) search(ctx context.Context, f Filter, cursor string) (*conditions, error) {
-	text, attempts := f.Query, f.MinAttempts
-	f.Query, f.MinAttempts = "", 0
-	w := s.where(f)
-	if len(text) == idTextBytes && strings.HasPrefix(text, idPrefix) {
-		w.add(`id = ` + w.arg(text))
-		text = ""
-	}
+// search is where, from a page's cursor on, for one who reads at most limit of what it
+// chooses, the newest first.
+func (s *store) search(ctx context.Context, f Filter, cursor string, limit int) (*conditions, error) {
+	w := &conditions{}
+	whereTime(w, "failed_at", f.Since, f.Until)
 	if cursor != "" {
 		failed, id, err := parseCursor(cursor)
 		if err != nil {
@@ -39,27 +40,93 @@ func (s *store) search(ctx context.Context, f Filter, cursor string) (*condition
 		}
 		w.add(`(failed_at, id) < (` + w.arg(failed) + `, ` + w.arg(id) + `)`)
 	}
-	if text != "" {
-		ids, found, err := s.byTextIndex(ctx, w, text)
-		switch {
-		case err != nil:
-			return nil, fmt.Errorf("search for text: %w", err)
-		case found:
-			s.whereID(w, ids)
-		default:
-			w.lookAt(searchDepth)
-			s.whereText(w, text)
-		}
-	} else if attempts > 0 {
-		w.lookAt(searchDepth)
+	f.Since, f.Until = time.Time{}, time.Time{}
+	if len(f.Query) == idTextBytes && strings.HasPrefix(f.Query, idPrefix) {
+		w.add(`id = ` + w.arg(f.Query))
+		f.Query = ""
+		s.choose(w, f)
+		return w, nil
 	}
-	whereAttempts(w, attempts)
+	inOrder := ordered(f)
+	switch {
+	case f.IDs != nil || reflect.DeepEqual(f, inOrder):
+		s.choose(w, f)
+		return w, nil
+	case countable(f):
+		s.whereKinds(w, f, limit)
+		return w, nil
+	}
+	if err := s.narrow(ctx, w, &f, inOrder); err != nil {
+		return nil, fmt.Errorf("look how many dead letters there are to search: %w", err)
+	}
+	s.choose(w, f)
 	return w, nil
+}
+
+// ordered is the part of a filter that an index has in the order of time.
+func ordered(f Filter) Filter {
+	switch {
+	case wholeSubject(f.Subject):
+		return Filter{Subject: f.Subject}
+	case f.Route != "":
+		return Filter{Route: f.Route}
+	default:
+		return Filter{State: f.State}
+	}
+}
+
+// narrow bounds what is looked at, by the part of the filter that chooses few.
+func (s *store) narrow(ctx context.Context, w *conditions, f *Filter, inOrder Filter) error {
+	if f.Query != "" {
+		ids, found, err := s.byTextIndex(ctx, w, *f, inOrder)
+		if err != nil {
+			return err
+		}
+		if found {
+			s.whereID(w, ids)
+			f.Query = ""
+			return nil
+		}
+	}
+	kinds := Filter{Route: f.Route, Reason: f.Reason, Status: f.Status, State: f.State, Fingerprint: f.Fingerprint}
+	if !reflect.DeepEqual(kinds, Filter{}) {
+		n, err := s.counted(ctx, kinds)
+		if err != nil {
+			return err
+		}
+		if n <= searchDepth {
+			s.whereKinds(w, kinds, searchDepth)
+			return nil
+		}
+	}
+	if f.Subject != "" && inOrder.Subject == "" {
+		some := func(c *conditions) string {
+			whereSubjectRange(c, f.Subject)
+			return c.sql() + ` LIMIT ` + strconv.Itoa(subjectDepth+1)
+		}
+		alone, before := &conditions{}, &conditions{args: w.args}
+		query := `SELECT count(*) FROM (SELECT 1 FROM dead_letters` + some(alone) + `) AS few`
+		var n int
+		if err := s.read.QueryRowContext(ctx, query, alone.args...).Scan(&n); err != nil {
+			return err
+		}
+		if n <= subjectDepth {
+			w.looked, w.args = some(before), before.args
+			return nil
+		}
+	}
+	depth := searchDepth
+	if inOrder.Subject != "" {
+		depth = subjectDepth
+	}
+	s.choose(w, inOrder)
+	w.lookAt(depth)
+	return nil
 }
 
 // byTextIndex returns the ids of all dead letters that hold the text, when there is an
 // index for it and they are few.
-func (s *store) byTextIndex(ctx context.Context, w *conditions, text string) (ids []string, found bool, err error) {
+func (s *store) byTextIndex(ctx context.Context, w *conditions, f, inOrder Filter) (ids []string, found bool, err error) {
 	if s.dialect.hasTextIndex == "" {
 		return nil, false, nil
 	}
@@ -68,20 +135,21 @@ func (s *store) byTextIndex(ctx context.Context, w *conditions, text string) (id
 		return nil, false, err
 	}
 	defer func() { _ = tx.Rollback() }() // it has changed nothing
-	err = tx.QueryRowContext(ctx, s.dialect.hasTextIndex, cleanText(text)).Scan(&found)
+	err = tx.QueryRowContext(ctx, s.dialect.hasTextIndex, cleanText(f.Query)).Scan(&found)
 	if err != nil || !found {
 		return nil, false, err
 	}
 	sample := w.clone()
+	s.choose(sample, inOrder)
 	sample.lookAt(sampleDepth)
-	s.whereText(sample, text)
+	s.choose(sample, f)
 	var n int
 	err = tx.QueryRowContext(ctx, `SELECT count(*) FROM `+sample.from()+sample.sql(), sample.args...).Scan(&n)
 	if err != nil || n >= frequent {
 		return nil, false, err
 	}
 	all := w.clone()
-	s.whereText(all, text)
+	s.choose(all, f)
 	//nolint:gosec // constants and the numbers of parameters
 	query := `WITH found AS MATERIALIZED (SELECT id FROM dead_letters` + all.sql() + `)
 		SELECT id FROM found LIMIT ` + strconv.Itoa(searchDepth+1)
@@ -98,7 +166,7 @@ func (c *conditions) clone() *conditions {
 // choose until now, the newest.
 func (c *conditions) lookAt(depth int) {
 	c.looked = c.sql() + ` ORDER BY failed_at DESC, id DESC LIMIT ` + strconv.Itoa(depth)
-	c.lookedArgs, c.parts = len(c.args), nil
+	c.lookedArgs, c.parts, c.depth = len(c.args), nil, depth
 }
 
 // from is the table, or what of it is looked at.
@@ -111,7 +179,7 @@ func (c *conditions) from() string {
 
 // readEnd lets the next page go on where a search for text stopped looking.
 func (s *store) readEnd(ctx context.Context, w *conditions, list *List) error {
-	last := `SELECT id, failed_at FROM dead_letters` + w.looked + ` OFFSET ` + strconv.Itoa(searchDepth-1)
+	last := `SELECT id, failed_at FROM dead_letters` + w.looked + ` OFFSET ` + strconv.Itoa(w.depth-1)
 	var id string
 	err := s.read.QueryRowContext(ctx, last, w.args[:w.lookedArgs]...).Scan(&id, (*stamp)(&list.SearchedTo))
 	if errors.Is(err, sql.ErrNoRows) {

@@ -79,9 +79,15 @@ func sqliteDialect() dialect {
 		compactCounts:  []string{addSQLiteHours, removeSQLiteHours},
 		countTables:    `SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = $1`,
 		isOneOf:        "%s IN (SELECT value FROM json_each($%d))",
-		elements:       "json_each($%d)",
-		payloadHas:     "instr(payload, $%d) > 0",
-		like:           "LIKE",
+		isOneChosen:    "%s IN (%s)",
+		// A pair is the text of a JSON list, in whose order the time comes first.
+		newestOf: func(table, query string) string {
+			return `SELECT value ->> 1 FROM ` + table + `, json_each((SELECT json_group_array(json_array(failed_at, id)) FROM (` + query + `)))
+				ORDER BY value DESC`
+		},
+		elements:   "json_each($%d)",
+		payloadHas: "instr(payload, $%d) > 0",
+		like:       "LIKE",
 		// The subject as a JSON list of its tokens.
 		subjectToken: func(n int) string {
 			return fmt.Sprintf(`('[' || replace(json_quote(original_subject), '.', '","') || ']') ->> %d`, n)

@@ -75,8 +75,9 @@ type Page struct {
 type List struct {
 	DeadLetters []DeadLetter // without Attempts
 	Next        string       // cursor of the next page; empty: this was the last
-	// SearchedTo is set when a search for text did not look at failures from before
-	// that time. The next page goes on from there.
+	// SearchedTo is set when a search, for text, many attempts or a wide pattern of
+	// subjects, did not look at failures from before that time. The next page goes on
+	// from there.
 	SearchedTo time.Time
 }
 
@@ -106,9 +107,9 @@ type Store interface {
 	List(ctx context.Context, f Filter, p Page) (List, error)
 	// Get returns one dead letter with its attempts, or ErrNotFound.
 	Get(ctx context.Context, id string) (DeadLetter, error)
-	// Count returns how many dead letters the filter chooses, at most MaxCount+1. Of a
-	// text it tells how many there are among the newest that a search looks at; where
-	// the database has an index for text, and it stands in few, that is in all.
+	// Count returns how many dead letters the filter chooses, at most MaxCount+1.
+	// Where List would search, it tells how many there are among the newest that a search
+	// looks at.
 	Count(ctx context.Context, f Filter) (int, error)
 	// Groups returns the dead letters that the filter chooses by cause and route, the
 	// largest groups first, at most limit: 50 when it is 0, never more than 500.
