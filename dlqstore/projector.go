@@ -21,10 +21,8 @@ const (
 	// projectorDurable is the projector's consumer on each of its streams. All relay
 	// processes share it.
 	projectorDurable = "relay-projector"
-	// projectorAckWait is after how long another process takes over what a dead one
-	// had fetched. A commit that takes longer is done twice, which changes nothing.
-	projectorAckWait = 10 * time.Second
 
+	defaultAckWait       = 10 * time.Second
 	defaultBatchMessages = 500
 	batchBytes           = 8 << 20
 	// pulledBytes bounds what is in memory of all streams together.
@@ -53,6 +51,9 @@ type ProjectorOptions struct {
 	// BatchMessages is how many messages go into one transaction at most. Defaults
 	// to 500.
 	BatchMessages int
+	// AckWait is after how long another process takes over what a dead one had fetched.
+	// What waits for a slow database is kept from coming again. Defaults to 10 s.
+	AckWait time.Duration
 }
 
 // Projector carries dead letters and attempts from their streams into the Store. It
@@ -65,6 +66,7 @@ type Projector struct {
 	log     *slog.Logger
 	lag     prometheus.Gauge
 	batch   int
+	ackWait time.Duration
 	budget  *pull.Budget
 	tracer  trace.Tracer // nil: none
 }
@@ -75,7 +77,7 @@ func NewProjector(o ProjectorOptions) (*Projector, error) {
 		return nil, errors.New("projector: JetStream and Store are required")
 	}
 	p := &Projector{
-		js: o.JetStream, store: o.Store, log: o.Logger, batch: o.BatchMessages, tracer: o.Tracer, budget: pull.NewBudget(pulledBytes),
+		js: o.JetStream, store: o.Store, log: o.Logger, batch: o.BatchMessages, ackWait: o.AckWait, tracer: o.Tracer, budget: pull.NewBudget(pulledBytes),
 		lag: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "relay_projection_lag",
 			Help: "Dead letters and attempts in their streams that the database does not hold yet.",
@@ -86,6 +88,9 @@ func NewProjector(o ProjectorOptions) (*Projector, error) {
 	}
 	if p.batch <= 0 {
 		p.batch = defaultBatchMessages
+	}
+	if p.ackWait <= 0 {
+		p.ackWait = defaultAckWait
 	}
 	p.streams = append(slices.Clone(o.Streams), AttemptsStream)
 	slices.Sort(p.streams)
@@ -156,7 +161,7 @@ func (p *Projector) ensureConsumer(ctx context.Context, stream string) error {
 		Durable:       projectorDurable,
 		Description:   "carries dead letters and attempts into relay's database",
 		AckPolicy:     jetstream.AckExplicitPolicy,
-		AckWait:       projectorAckWait,
+		AckWait:       p.ackWait,
 		MaxDeliver:    -1,
 		MaxAckPending: 8 * p.batch, // of all processes together
 		DeliverPolicy: jetstream.DeliverAllPolicy,

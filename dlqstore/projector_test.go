@@ -6,10 +6,13 @@ import (
 	"database/sql"
 	"fmt"
 	"log/slog"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -248,3 +251,45 @@ func (l *lockedBuffer) String() string {
 }
 
 func (l *lockedBuffer) count(s string) int { return strings.Count(l.String(), s) }
+
+// slowStore takes no batch before it is released.
+type slowStore struct {
+	dlqstore.Store
+	release chan struct{}
+}
+
+func (s slowStore) Project(ctx context.Context, b dlqstore.Batch) error {
+	select {
+	case <-s.release:
+		return s.Store.Project(ctx, b)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// TestProjectorSlowDatabase has a transaction that takes longer than AckWait, and messages
+// that wait behind it: none of them is delivered a second time.
+func TestProjectorSlowDatabase(t *testing.T) {
+	js := testkit.NATS(t).JetStream(t)
+	streams(t, js)
+	signs, err := js.Conn().SubscribeSync("$JS.ACK.RELAY_DLQ.relay-projector.>")
+	check(t, err)
+	store := slowStore{sqliteStore(t), make(chan struct{})}
+	start(t, projector(t, js, store, func(o *dlqstore.ProjectorOptions) { o.BatchMessages, o.AckWait = 2, 3*time.Second }).Run)
+	publishLetters(t, js, 0, 4)
+
+	kept := map[string]int{}
+	const rounds = 4 // a third of AckWait each
+	for len(kept) < 4 || slices.Min(slices.Collect(maps.Values(kept))) < rounds {
+		m, err := signs.NextMsg(time.Minute)
+		if err != nil {
+			t.Fatalf("messages were not kept from coming again: %v (%v)", err, kept)
+		}
+		want(t, "sign", string(m.Data), "+WPI")
+		kept[m.Subject]++
+	}
+	want(t, "deliveries", len(kept), 4) // the subject has the number of the delivery
+	close(store.release)
+	settled(t, js, "RELAY_DLQ")
+	want(t, "rows", counted(t, store), 4)
+}

@@ -23,13 +23,18 @@ func (p *Projector) session(ctx context.Context, stream string, done func()) err
 	ctx, cancel := context.WithCancel(ctx)
 	limit := 2 * p.batch // one in the transaction, one on its way
 	came := make(chan *nats.Msg, limit)
+	var held hand
 	puller := pull.New(pull.Options{
 		Conn: p.js.Conn(), Stream: stream, Consumer: projectorDurable, Limit: limit, Budget: p.budget,
-		Handle: func(m *nats.Msg) { came <- m }, // never more than the limit
+		Handle: func(m *nats.Msg) { // never more than the limit
+			held.take(m)
+			came <- m
+		},
 	})
 	broken := make(chan error, 1)
 	var pulling sync.WaitGroup
 	pulling.Go(func() { broken <- puller.Run(ctx) })
+	pulling.Go(func() { held.keep(ctx, p.ackWait/3) })
 
 	var err error
 	for err == nil && ctx.Err() == nil {
@@ -43,6 +48,7 @@ func (p *Projector) session(ctx context.Context, stream string, done func()) err
 			done()
 		}
 		for _, m := range msgs {
+			held.drop(m)
 			puller.Release(m)
 		}
 	}
@@ -65,6 +71,42 @@ func (p *Projector) session(ctx context.Context, stream string, done func()) err
 			_ = (<-came).Nak()
 		}
 		return err
+	}
+}
+
+// hand is the messages that a session has and has not acked. The zero hand is empty.
+type hand struct {
+	mu   sync.Mutex
+	msgs map[*nats.Msg]bool // true: since the last round, or longer
+}
+
+func (h *hand) take(m *nats.Msg) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.msgs == nil {
+		h.msgs = map[*nats.Msg]bool{}
+	}
+	h.msgs[m] = false
+}
+
+func (h *hand) drop(m *nats.Msg) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.msgs, m)
+}
+
+// keep tells the server, until ctx ends, of messages that were there a round before, so
+// that it does not send them again: a transaction may take longer than AckWait.
+func (h *hand) keep(ctx context.Context, round time.Duration) {
+	for sleep(ctx, round); ctx.Err() == nil; sleep(ctx, round) {
+		h.mu.Lock()
+		for m, stays := range h.msgs {
+			if stays {
+				_ = m.InProgress() // else it comes again, which changes nothing
+			}
+			h.msgs[m] = true
+		}
+		h.mu.Unlock()
 	}
 }
 
