@@ -223,10 +223,7 @@ func TestOperatorInTheBrowser(t *testing.T) {
 
 // TestEditorInTheBrowser logs in, edits, sends and logs out.
 func TestEditorInTheBrowser(t *testing.T) {
-	dir := os.Getenv("RELAY_SCREENSHOTS")
-	if dir == "" {
-		dir = t.TempDir()
-	}
+	dir := shots(t)
 	s := guarded(t, staff(t), nil)
 	id := s.add(dead(0, nil))[0]
 	w := open(t, s.url)
@@ -269,10 +266,7 @@ func TestEditorInTheBrowser(t *testing.T) {
 // TestLooks draws every page in light and dark, wide and narrow, into the folder
 // that RELAY_SCREENSHOTS names, and checks that nothing is wider than the window.
 func TestLooks(t *testing.T) {
-	dir := os.Getenv("RELAY_SCREENSHOTS")
-	if dir == "" {
-		dir = t.TempDir()
-	}
+	dir := shots(t)
 	s := start(t, func(o *admin.Options) {
 		o.Config = func() admin.ConfigStatus { return admin.ConfigStatus{LoadedAt: noon.Add(-50 * time.Minute)} }
 	})
@@ -326,6 +320,15 @@ func TestLooks(t *testing.T) {
 	}
 	// The browser tells the console of the page that is not there, which is right.
 	w.wrong = slices.DeleteFunc(w.wrong, func(text string) bool { return strings.Contains(text, "404") })
+}
+
+// shots is the folder for pictures.
+func shots(t *testing.T) string {
+	t.Helper()
+	if dir := os.Getenv("RELAY_SCREENSHOTS"); dir != "" {
+		return dir
+	}
+	return t.TempDir()
 }
 
 func (w *window) fits(name string, width int64) {
@@ -416,6 +419,15 @@ func TestHostileTexts(t *testing.T) {
 			`document.querySelectorAll("script:not([src^='/assets/'][defer]), iframe, object, embed, base, style, meta[http-equiv], [onload], [onerror], [style]").length`))
 		if err != nil || foreign != 0 {
 			t.Errorf("%s: %d foreign elements (%v)", path, foreign, err)
+		}
+	}
+	dir := shots(t)
+	for _, width := range []int64{360, 1280} {
+		w.do(chromedp.EmulateViewport(width, 800))
+		for i, path := range append(paths[:7:7], paths[len(paths)-2], "/dead-letters/"+batch.DeadLetters[42].ID) {
+			w.visit(path)
+			w.fits(path, width)
+			w.shoot(filepath.Join(dir, fmt.Sprintf("hostile-%d-%d.png", i, width)))
 		}
 	}
 	// The console tells of the pages that answer with a conflict, which is right.

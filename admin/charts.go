@@ -48,7 +48,7 @@ type chartView struct {
 }
 
 type lineView struct {
-	Tone, Path string
+	Tone, Name, Path string
 }
 
 const (
@@ -64,7 +64,7 @@ func throughput(hour []fleet.Minute) chartView {
 		delivered, failed = delivered+m.Delivered, failed+m.Failed
 	}
 	v := chartView{
-		Title: fmt.Sprintf("Attempts a minute in the last hour: %s delivered, %s failed", digits(delivered), digits(failed)),
+		Title: fmt.Sprintf("Attempts a minute: %s delivered, %s failed", digits(delivered), digits(failed)),
 		Most:  digits(most) + " a minute",
 	}
 	if most == 0 {
@@ -81,7 +81,7 @@ func throughput(hour []fleet.Minute) chartView {
 			bar(&bad, x, chartHeight-good, minuteWidth-2, wrong)
 		}
 	}
-	v.Lines = []lineView{{"ok", ok.String()}, {"bad", bad.String()}}
+	v.Lines = []lineView{{"ok", "delivered", ok.String()}, {"bad", "failed", bad.String()}}
 	return v
 }
 
@@ -91,14 +91,14 @@ func latency(hour []fleet.Minute) chartView {
 	for _, m := range hour {
 		most = max(most, m.P95)
 	}
-	v := chartView{Title: "Duration of an attempt in the last hour, p50 below p95: at most " + took(most), Most: took(most)}
+	v := chartView{Title: "Duration of an attempt: at most " + took(most), Most: took(most)}
 	if most == 0 {
 		return v
 	}
 	for _, line := range []struct {
-		tone string
-		of   func(fleet.Minute) time.Duration
-	}{{"warn", func(m fleet.Minute) time.Duration { return m.P95 }}, {"busy", func(m fleet.Minute) time.Duration { return m.P50 }}} {
+		tone, name string
+		of         func(fleet.Minute) time.Duration
+	}{{"warn", "p95", func(m fleet.Minute) time.Duration { return m.P95 }}, {"busy", "p50", func(m fleet.Minute) time.Duration { return m.P50 }}} {
 		var path strings.Builder
 		command := "M"
 		for i, m := range hour {
@@ -111,7 +111,7 @@ func latency(hour []fleet.Minute) chartView {
 			fmt.Fprintf(&path, "%s%s %sh%s", command, dot(float64(i)*minuteWidth), dot(y), dot(minuteWidth-2))
 			command = "L"
 		}
-		v.Lines = append(v.Lines, lineView{line.tone, path.String()})
+		v.Lines = append(v.Lines, lineView{line.tone, line.name, path.String()})
 	}
 	return v
 }

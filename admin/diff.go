@@ -7,13 +7,22 @@ import (
 
 // diffLine is a line of a difference.
 type diffLine struct {
-	Tone string // ok: added, bad: taken away, quiet: the same
+	Tone string // ok: added, bad: taken away, quiet: the same, part: the name of what follows
 	Mark string // +, - or empty
 	Text string
 }
 
 // maxDiffCells bounds the work of finding what two texts have in common.
 const maxDiffCells = 4 << 20
+
+// diffPart is the difference of a part of a message, under its name; nil: there is none.
+func diffPart(name, before, after string) []diffLine {
+	lines := diff(before, after)
+	if lines == nil {
+		return nil
+	}
+	return append([]diffLine{{Tone: "part", Text: name}}, lines...)
+}
 
 // diff compares texts line by line, and shows a line around each change.
 func diff(before, after string) []diffLine {

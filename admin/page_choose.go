@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"relay/dlqstore"
@@ -187,7 +188,8 @@ func (s *Server) ask(w http.ResponseWriter, r *http.Request, do string, form url
 		filter.State = dlqstore.Discarded
 	}
 	if n > 0 {
-		view.Count = digits(n)
+		verb, _, _ := strings.Cut(titles[do], " ")
+		view.Count, view.Title = digits(n), verb+" "+count(n, "dead letter")
 	}
 	groups, err := s.opts.Store.Groups(r.Context(), filter, maxCauses)
 	if err != nil {

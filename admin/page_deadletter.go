@@ -79,7 +79,7 @@ func (s *Server) deadLetterPage(w http.ResponseWriter, r *http.Request) error {
 	}
 	view := deadLetterView{
 		frame: s.frame(r, d.ID, "dead-letters"), ID: d.ID, Path: deadLetterPath(d.ID),
-		Subject: visible(d.OriginalSubject), Route: visible(d.Route), RoutePath: routePath(d.Route),
+		Subject: cut(visible(d.OriginalSubject), maxCell), Route: visible(d.Route), RoutePath: routePath(d.Route),
 		State: stateBadge(d.State), Story: story(d), Facts: s.facts(d),
 		Lives: s.lives(d.Attempts), Payload: payloadOf(d, r.URL.Query()), Headers: headersOf(d.Headers),
 		Replaying: d.State == dlqstore.Replaying,
@@ -243,6 +243,7 @@ func times(n int) string {
 func (s *Server) facts(d dlqstore.DeadLetter) []factView {
 	failed, published := s.moment(d.FailedAt), s.moment(d.PublishedAt)
 	list := []factView{
+		{Name: "Subject", Value: visible(d.OriginalSubject)},
 		{Name: "Route", Value: visible(d.Route), Link: routePath(d.Route)},
 		{Name: "Reason", Value: visible(string(d.Reason))},
 		{Name: "Failed", Time: &failed},
@@ -298,7 +299,7 @@ func (s *Server) attemptView(a dlqstore.Attempt) attemptView {
 			v.Detail = "" // it says no more than the status
 		}
 		if text, ok := responseText(a.Response); ok && v.Detail == "" {
-			v.Detail = cut(visible(strings.TrimSpace(text)), 300)
+			v.Detail = cut(visible(strings.TrimSpace(text)), maxCell)
 		}
 	}
 	v.Headers = headersOf(a.ResponseHeaders)

@@ -41,7 +41,7 @@ func (s *Server) editPage(w http.ResponseWriter, r *http.Request) error {
 	}
 	view := editView{
 		frame: s.frame(r, "Edit and replay", "dead-letters"), ID: d.ID, Path: deadLetterPath(d.ID),
-		Subject: visible(d.OriginalSubject), Route: visible(d.Route), Cannot: cannotEdit(d), IsJSON: isJSON(d.Payload), Locked: headersOf(lockedOf(d.Headers)),
+		Subject: cut(visible(d.OriginalSubject), maxCell), Route: visible(d.Route), Cannot: cannotEdit(d), IsJSON: isJSON(d.Payload), Locked: headersOf(lockedOf(d.Headers)),
 	}
 	if strings.Contains(headerText(d.Headers, d.Headers), hidden) {
 		view.Hidden = hidden
@@ -77,7 +77,8 @@ func (s *Server) editPage(w http.ResponseWriter, r *http.Request) error {
 		p := s.problemOf(err)
 		status, view.Wrong, view.Seen = p.status, sentence(p.message), ""
 	} else {
-		view.Diff = append(diff(headerText(d.Headers, d.Headers), headerText(edit.Headers, d.Headers)), diff(editText(d.Payload), editText(edit.Payload))...)
+		view.Diff = append(diffPart("Headers", headerText(d.Headers, d.Headers), headerText(edit.Headers, d.Headers)),
+			diffPart("Payload", editText(d.Payload), editText(edit.Payload))...)
 	}
 	return render(w, s.pages.edit, status, view)
 }

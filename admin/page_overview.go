@@ -115,6 +115,9 @@ func (s *Server) overviewView(r *http.Request) (any, error) {
 		row := s.routeRow(status, figures[status.Name])
 		row.Open = byRoute[status.Name]
 		row.OpenText = figure(row.Open)
+		for _, text := range []*string{&row.Description, &row.Subjects, &row.Reason, &row.LastError} {
+			*text = cut(*text, maxCell) // the page of the route has all of it
+		}
 		view.Routes = append(view.Routes, row)
 	}
 	view.OpenText = figure(view.Open)
@@ -139,7 +142,7 @@ func (s *Server) causeRows(ctx context.Context, groups []dlqstore.Group) ([]caus
 }
 
 func (s *Server) causeRow(g dlqstore.Group) causeRow {
-	cause := cut(visible(g.Cause), 160)
+	cause := cut(visible(g.Cause), maxCell)
 	if g.Status != 0 {
 		cause = statusText(g.Status)
 	}
@@ -185,6 +188,9 @@ func (s *Server) processes(list []fleet.Process) serviceView {
 	v.Detail = strings.Join(lines, "\n")
 	return v
 }
+
+// maxCell is how many characters of a foreign text stand in a row.
+const maxCell = 200
 
 // routeRow shows a route with its figures over all processes.
 func (s *Server) routeRow(r RouteStatus, f fleet.Figures) routeRow {

@@ -154,7 +154,7 @@ func (s *Server) showJob(w http.ResponseWriter, r *http.Request, wrong error) er
 	for _, i := range list.Items {
 		view.Rows = append(view.Rows, itemRow{
 			Position: digits(i.Position), ID: visible(i.DeadLetterID), Path: deadLetterPath(i.DeadLetterID),
-			Subject: visible(i.OriginalSubject), Route: visible(i.Route), Error: cut(visible(i.Error), 200), State: itemBadge(i.State),
+			Subject: cut(visible(i.OriginalSubject), maxCell), Route: visible(i.Route), Error: cut(visible(i.Error), maxCell), State: itemBadge(i.State),
 		})
 	}
 	return render(w, s.pages.job, status, view)

@@ -109,8 +109,8 @@ func classes(f fleet.Figures) []factView {
 
 func (s *Server) recentRow(a fleet.Attempt) recentRow {
 	row := recentRow{
-		At: s.moment(a.At), Subject: visible(a.Subject), Number: digits(a.Number), Took: took(a.Duration), Instance: cut(visible(a.Instance), 60),
-		Detail: cut(visible(a.Error), 160), State: badge{"No answer", "bad", "cross"},
+		At: s.moment(a.At), Subject: cut(visible(a.Subject), maxCell), Number: digits(a.Number), Took: took(a.Duration), Instance: cut(visible(a.Instance), 60),
+		Detail: cut(visible(a.Error), maxCell), State: badge{"No answer", "bad", "cross"},
 	}
 	if a.Status != 0 {
 		row.State.Word = statusText(a.Status)
