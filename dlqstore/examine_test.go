@@ -1,9 +1,7 @@
 package dlqstore_test
 
 import (
-	"crypto/rand"
 	"database/sql"
-	"net/url"
 	"strings"
 	"testing"
 
@@ -24,34 +22,23 @@ func TestExamine(t *testing.T) {
 	db, err := sql.Open("pgx", owner)
 	check(t, err)
 	t.Cleanup(func() { db.Close() })
-	u, err := url.Parse(owner)
-	check(t, err)
-	role, password := "relay_"+strings.ToLower(rand.Text()), rand.Text()
-	names := strings.NewReplacer("ROLE_NAME", role, "SCHEMA_NAME", u.Query().Get("search_path"))
-	_, err = db.Exec(names.Replace(`CREATE ROLE ROLE_NAME LOGIN PASSWORD '` + password + `';` + grants))
-	check(t, err)
-	t.Cleanup(func() {
-		if _, err := db.Exec(names.Replace(`DROP OWNED BY ROLE_NAME; DROP ROLE ROLE_NAME`)); err != nil {
-			t.Errorf("drop the role: %v", err)
-		}
-	})
-	u.User = url.UserPassword(role, password)
-	s, err = dlqstore.Examine(t.Context(), u.String())
+	role, databaseURL, granted := leastRole(t, db, owner)
+	s, err = dlqstore.Examine(t.Context(), databaseURL)
 	check(t, err)
 	if s.Role != role || s.Super || s.Creates || len(s.Lacks) > 0 {
 		t.Errorf("a role with the least it needs: %+v", s)
 	}
-	_, err = db.Exec(names.Replace(`REVOKE UPDATE ON dead_letters FROM ROLE_NAME; REVOKE INSERT ON audit FROM ROLE_NAME`))
+	_, err = db.Exec(`REVOKE UPDATE ON dead_letters FROM ` + role + `; REVOKE INSERT ON audit FROM ` + role)
 	check(t, err)
-	s, err = dlqstore.Examine(t.Context(), u.String())
+	s, err = dlqstore.Examine(t.Context(), databaseURL)
 	check(t, err)
 	want(t, "lacks", strings.Join(s.Lacks, ", "), "INSERT on audit, UPDATE on dead_letters")
-	_, err = db.Exec(names.Replace(`REVOKE ALL ON ALL TABLES IN SCHEMA SCHEMA_NAME FROM ROLE_NAME; GRANT SELECT ON relay_schema TO ROLE_NAME`))
+	_, err = db.Exec(`REVOKE ALL ON dead_letters, dead_letter_attempts, dead_letter_counts, replay_jobs, replay_items, audit, quarantine FROM ` + role)
 	check(t, err)
-	s, err = dlqstore.Examine(t.Context(), u.String())
+	s, err = dlqstore.Examine(t.Context(), databaseURL)
 	check(t, err)
 	needed := 0 // of tables, by the grants
-	for line := range strings.Lines(grants) {
+	for _, line := range granted {
 		if privileges, tables, ok := strings.Cut(line, " ON "); ok && !strings.Contains(tables, "SCHEMA") && !strings.Contains(tables, "relay_schema") {
 			needed += (strings.Count(privileges, ",") + 1) * (strings.Count(tables, ",") + 1)
 		}

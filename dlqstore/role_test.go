@@ -4,6 +4,8 @@ import (
 	"crypto/rand"
 	"database/sql"
 	"net/url"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -12,35 +14,44 @@ import (
 	"relay/internal/testkit"
 )
 
-// grants is all that a role needs that runs relay with --no-migrate.
-const grants = `
-	GRANT USAGE ON SCHEMA SCHEMA_NAME TO ROLE_NAME;
-	GRANT SELECT, INSERT, UPDATE, DELETE ON dead_letters, dead_letter_attempts, replay_jobs, replay_items TO ROLE_NAME;
-	GRANT SELECT, INSERT, DELETE ON dead_letter_counts TO ROLE_NAME;
-	GRANT SELECT, INSERT ON audit, quarantine TO ROLE_NAME;
-	GRANT SELECT ON relay_schema TO ROLE_NAME;`
+// grants finds in docs/operations.md what a role needs that runs relay with --no-migrate.
+var grants = regexp.MustCompile(`(?m)^GRANT .* TO relay;$`)
 
-// TestLeastPrivilege does everything but migrate as a role that may not change the
-// audit, nor make or drop anything.
+// leastRole makes a role with the grants of docs/operations.md, which it returns, and the
+// URL of the owner's schema for that role.
+func leastRole(t *testing.T, db *sql.DB, owner string) (role, databaseURL string, granted []string) {
+	t.Helper()
+	u, err := url.Parse(owner)
+	check(t, err)
+	role, password := "relay_"+strings.ToLower(rand.Text()), rand.Text()
+	_, err = db.Exec(`CREATE ROLE ` + role + ` LOGIN PASSWORD '` + password + `'`)
+	check(t, err)
+	t.Cleanup(func() {
+		if _, err := db.Exec(`DROP OWNED BY ` + role + `; DROP ROLE ` + role); err != nil {
+			t.Errorf("drop the role: %v", err)
+		}
+	})
+	docs, err := os.ReadFile("../docs/operations.md")
+	check(t, err)
+	granted = grants.FindAllString(string(docs), -1)
+	want(t, "grants in the docs", len(granted), 5)
+	names := strings.NewReplacer("TO relay;", "TO "+role+";", "SCHEMA public", "SCHEMA "+u.Query().Get("search_path"))
+	_, err = db.Exec(names.Replace(strings.Join(granted, "\n")))
+	check(t, err)
+	u.User = url.UserPassword(role, password)
+	return role, u.String(), granted
+}
+
+// TestLeastPrivilege does everything but migrate as a role that may not change the audit,
+// nor make or drop anything.
 func TestLeastPrivilege(t *testing.T) {
 	owner := testkit.Postgres(t)
 	open(t, owner)
 	db, err := sql.Open("pgx", owner)
 	check(t, err)
 	t.Cleanup(func() { db.Close() })
-	u, err := url.Parse(owner)
-	check(t, err)
-	role, password := "relay_"+strings.ToLower(rand.Text()), rand.Text()
-	names := strings.NewReplacer("ROLE_NAME", role, "SCHEMA_NAME", u.Query().Get("search_path"))
-	_, err = db.Exec(names.Replace(`CREATE ROLE ROLE_NAME LOGIN PASSWORD '` + password + `';` + grants))
-	check(t, err)
-	t.Cleanup(func() {
-		if _, err := db.Exec(names.Replace(`DROP OWNED BY ROLE_NAME; DROP ROLE ROLE_NAME`)); err != nil {
-			t.Errorf("drop the role: %v", err)
-		}
-	})
-	u.User = url.UserPassword(role, password)
-	s, err := dlqstore.Open(t.Context(), u.String(), dlqstore.OpenOptions{})
+	_, databaseURL, _ := leastRole(t, db, owner)
+	s, err := dlqstore.Open(t.Context(), databaseURL, dlqstore.OpenOptions{})
 	check(t, err)
 	defer s.Close()
 
@@ -74,7 +85,7 @@ func TestLeastPrivilege(t *testing.T) {
 	check(t, err)
 	want(t, "pruned", n > 0, true)
 
-	relay, err := sql.Open("pgx", u.String())
+	relay, err := sql.Open("pgx", databaseURL)
 	check(t, err)
 	defer relay.Close()
 	for _, forbidden := range []string{
