@@ -10,6 +10,7 @@
 // the first run, by default one that differs each time and is printed. CHAOS_SEEDS is
 // how many runs each scenario gets, with one seed after the other; it defaults to 1.
 // CHAOS_SOAK is how long the scenario soak goes on; it defaults to a minute.
+// CHAOS_RECORD, when it is set, has the results written into docs/reliability.md.
 // CHAOS_SOURCE is the folder of the relay that is built and tried; it defaults to the
 // one around this package.
 //

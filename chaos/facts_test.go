@@ -112,6 +112,16 @@ func (h *house) table(ctx context.Context) (rows []ledger.Row, attempts []ledger
 	return rows, attempts, err
 }
 
+// count asks the database for a number.
+func (h *house) count(ctx context.Context, sql string) (n int, err error) {
+	conn, err := pgx.Connect(ctx, h.database)
+	if err == nil {
+		defer conn.Close(ctx)
+		err = conn.QueryRow(ctx, sql).Scan(&n)
+	}
+	return n, err
+}
+
 // exec runs one statement in the database.
 func (h *house) exec(sql string, args ...any) {
 	h.t.Helper()

@@ -45,6 +45,7 @@ type house struct {
 	nc       *nats.Conn
 	js       jetstream.JetStream
 	pg       *testkit.PG // nil: the database is a schema of a server that others share
+	disk     string      // the small disk of Postgres; empty: none
 	database string
 	// relayDatabase is the database as relay reaches it; empty: directly.
 	relayDatabase string
@@ -57,6 +58,8 @@ type house struct {
 
 	relays   []*relay
 	launched int
+	warmed   *relay  // the process that the figures at rest are of
+	atRest   figures // before any fault
 	loads    []*load
 	numbered int // messages that have a number
 
@@ -89,6 +92,12 @@ func open(t *testing.T, seed uint64, s scenario) *house {
 		})
 	}
 	if s.ownPostgres {
+		if s.disk != "" {
+			h.disk = smallDisk(t, s.disk)
+			usual := os.Getenv("TMPDIR")
+			t.Setenv("TMPDIR", h.disk) // where the server makes its data folder
+			defer t.Setenv("TMPDIR", usual)
+		}
 		h.pg = testkit.PostgresServer(t)
 		h.database = h.pg.URL
 	} else {
@@ -140,17 +149,17 @@ func (h *house) pause(from, to time.Duration) {
 // current is the relay process that was started last.
 func (h *house) current() *relay { return h.relays[len(h.relays)-1] }
 
-// warm brings relay to work and back to rest, and returns what it uses then: with its
+// warm brings relay to work and back to rest, and keeps what it uses then: with its
 // connections made, and nothing in hand.
-func (h *house) warm() figures {
+func (h *house) warm() {
 	h.t.Helper()
 	h.await(h.publish(100, 500))
 	h.settle()
-	f, ok := h.current().figures()
-	if !ok {
-		h.t.Fatalf("%s shows no metrics", h.current().name)
+	h.warmed = h.current()
+	var ok bool
+	if h.atRest, ok = h.warmed.figures(); !ok {
+		h.t.Fatalf("%s shows no metrics", h.warmed.name)
 	}
-	return f
 }
 
 func (h *house) await(l *load) {
@@ -214,7 +223,23 @@ func (h *house) unsettled() string {
 			left = append(left, fmt.Sprintf("stream %s lacks %d consumers", stream, consumers))
 		}
 	}
+	if len(left) == 0 {
+		left = h.replaying(ctx)
+	}
 	return strings.Join(left, "; ")
+}
+
+// replaying says how many replays the table still waits for.
+func (h *house) replaying(ctx context.Context) []string {
+	n, err := h.count(ctx, `SELECT (SELECT count(*) FROM dead_letters WHERE state = 'replaying') +
+		(SELECT count(*) FROM replay_jobs WHERE finished_at IS NULL)`)
+	switch {
+	case err != nil:
+		return []string{err.Error()}
+	case n > 0:
+		return []string{fmt.Sprintf("%d replays and jobs are under way", n)}
+	}
+	return nil
 }
 
 // report settles the run and asks the ledger. It notes the deaths that no receiver
@@ -235,10 +260,18 @@ func (h *house) report() *ledger.Report {
 	return ledger.Check(f)
 }
 
-// backToBaseline waits until the process uses no more than it did, but for what a
-// later moment may explain: connections that wait for reuse, a heap that has grown.
-func (h *house) backToBaseline(r *relay, before figures) {
+// end waits until relay uses no more than before the faults, but for what a later moment
+// may explain: connections that wait for reuse, a heap that has grown. Then it ends
+// the processes, which have to say that nothing is left in hand.
+func (h *house) end() {
 	h.t.Helper()
+	if h.warmed == nil {
+		h.t.Fatal("the scenario did not warm relay up")
+	}
+	r, before := h.warmed, h.atRest
+	if r.ended() {
+		r = h.current()
+	}
 	var now figures
 	spare := 30 + 2*concurrency*len(h.routes)
 	back := within(patience, func() bool {
@@ -251,15 +284,21 @@ func (h *house) backToBaseline(r *relay, before figures) {
 	if !back {
 		h.t.Errorf("%s does not come back: %s before the faults, %s after them", r.name, before, now)
 	}
+	for _, r := range h.relays {
+		if !r.ended() {
+			h.stop(r)
+		}
+	}
 }
 
-// replay asks for the replay of every dead letter of a route.
-func (h *house) replay(r *relay, route string) {
-	h.t.Helper()
-	status, body, err := r.do(http.MethodPost, "/api/v1/replays", fmt.Sprintf(`{"filter":{"route":%q}}`, route))
-	if err != nil || status != http.StatusAccepted {
-		h.t.Fatalf("replay the dead letters of %s: %d %s %v", route, status, body, err)
+// replay asks for replays of the dead letters of the route billing; more are further
+// fields of the request.
+func (r *relay) replay(more string) error {
+	status, body, err := r.do(http.MethodPost, "/api/v1/replays", `{"filter":{"route":"billing"}`+more+`}`)
+	if err == nil && status >= 300 {
+		err = fmt.Errorf("%d %s", status, body)
 	}
+	return err
 }
 
 // stop ends the process in good order and checks that it says so.

@@ -54,7 +54,10 @@ type scenario struct {
 	run func(h *house)
 
 	short       bool                    // part of the short form
+	once        bool                    // nothing explains a duplicate
+	kills       int                     // what was in hand at so many explains them; 0: there is no bound
 	ownPostgres bool                    // the run stops its Postgres
+	disk        string                  // how large a disk of its own that Postgres has; empty: none
 	cluster     bool                    // NATS is three servers
 	routes      int                     // 0: the usual two
 	nats        func(h *house, n *node) // changes the one server
@@ -104,22 +107,34 @@ func setting(t *testing.T, name string, unset uint64) uint64 {
 
 func TestChaos(t *testing.T) {
 	seed := setting(t, "CHAOS_SEED", rand.Uint64N(1_000_000))
-	var lines []string
+	var summary []string
+	rows := map[string]string{} // of each scenario the last run's, or that of one that failed
 	for _, s := range chosen(t) {
 		for i := range setting(t, "CHAOS_SEEDS", 1) {
-			line := fmt.Sprintf("FAILED %s seed %d", s.name, seed+i) // unless it comes to its end
-			t.Run(fmt.Sprintf("%s/seed=%d", s.name, seed+i), func(t *testing.T) {
-				line = s.try(t, seed+i)
+			began, result := time.Now(), ""
+			passed := t.Run(fmt.Sprintf("%s/seed=%d", s.name, seed+i), func(t *testing.T) {
+				result = s.try(t, seed+i)
 			})
-			lines = append(lines, line)
+			word := "passed"
+			if !passed {
+				word = "FAILED"
+			}
+			row := s.row(seed+i, time.Since(began), word+", "+began.UTC().Format(time.DateOnly)+": "+result)
+			t.Log(row)
+			summary = append(summary, row)
+			if !strings.Contains(rows[s.name], "FAILED") {
+				rows[s.name] = row
+			}
 		}
 	}
-	t.Logf("\n%s", strings.Join(lines, "\n"))
+	t.Logf("\n%s%s", matrixHead, strings.Join(summary, "\n"))
+	if os.Getenv("CHAOS_RECORD") != "" {
+		record(t, rows)
+	}
 }
 
-// try runs the scenario once and returns its line of the summary.
+// try runs the scenario once and says what became of its messages.
 func (s scenario) try(t *testing.T, seed uint64) string {
-	began := time.Now()
 	h := open(t, seed, s)
 	t.Logf("%s: CHAOS_RUN=%s CHAOS_SEED=%d", s.fault, s.name, seed)
 	s.run(h)
@@ -127,33 +142,13 @@ func (s scenario) try(t *testing.T, seed uint64) string {
 	if err := r.Err(s.fit); err != nil {
 		t.Error(err)
 	}
-	result := "ok"
-	if t.Failed() {
-		result = "FAILED"
+	if s.once && r.Duplicated > 0 {
+		t.Errorf("%d duplicates, and nothing was killed or cut off", r.Duplicated)
 	}
-	line := fmt.Sprintf("%s %s seed %d in %.0fs: %s", result, s.name, seed, time.Since(began).Seconds(), r)
-	for _, n := range h.notes {
-		line += "; " + n
+	if most := s.kills * concurrency * len(h.routes); s.kills > 0 && r.Duplicated > most {
+		t.Errorf("%d duplicates, and no more than %d messages can have been in hand", r.Duplicated, most)
 	}
-	t.Log(line)
-	return line
-}
-
-// The names are what people type, and what docs/reliability.md lists.
-func TestNames(t *testing.T) {
-	page, err := os.ReadFile("../docs/reliability.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	seen := map[string]bool{}
-	for _, s := range scenarios() {
-		t.Logf("%s\n\t%s\n\t%s", s.name, s.fault, s.holds)
-		if seen[s.name] {
-			t.Errorf("two scenarios are called %s", s.name)
-		}
-		seen[s.name] = true
-		if !strings.Contains(string(page), "`"+s.name+"`") {
-			t.Errorf("docs/reliability.md does not list %s", s.name)
-		}
-	}
+	h.end()
+	t.Log(r)
+	return strings.Join(append([]string{r.Brief()}, h.notes...), "; ")
 }

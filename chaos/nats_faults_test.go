@@ -2,7 +2,6 @@ package chaos_test
 
 import (
 	"errors"
-	"os"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -15,11 +14,11 @@ func natsFaults() []scenario {
 	const byItself = "relay goes on by itself"
 	return []scenario{
 		{
-			name: "nats-restart", short: true, fit: ledger.Crashed, run: natsRestarted,
+			name: "nats-restart", short: true, fit: ledger.Crashed, run: func(h *house) { natsGone(h, 2, (*node).stop) },
 			fault: "stopped in good order for up to 2 s under load, and started again, twice", holds: byItself,
 		},
 		{
-			name: "nats-kill", fit: ledger.Crashed, run: natsKilled,
+			name: "nats-kill", fit: ledger.Crashed, run: func(h *house) { natsGone(h, 5, func(n *node) { n.kill() }) },
 			fault: "SIGKILL under load, started again after up to 2 s, five times", holds: byItself,
 		},
 		{
@@ -64,47 +63,30 @@ func natsFaults() []scenario {
 			holds: "relay makes it again; the table has every dead letter; attempts exact",
 		},
 		{
-			name: "nats-disk-full", fit: ledger.Crashed, nats: smallDisk, run: diskFull,
-			fault: "JetStream's disk, a tmpfs of 16 MiB (else its max_file_store), is full; then it is larger, and the server is started again",
+			name: "nats-disk-full", fit: ledger.Crashed, nats: smallStore, run: diskFull,
+			fault: "JetStream's disk, a tmpfs of 16 MiB, is full; then it is larger, and the server is started again",
 			holds: "what JetStream confirmed is delivered",
 		},
 	}
 }
 
-func natsRestarted(h *house) {
+func natsGone(h *house, times int, end func(n *node)) {
 	h.start(relayOptions{})
-	before := h.warm()
-	h.publish(1000, 150)
-	for range 2 {
+	h.warm()
+	h.publish(400*times, 130)
+	for range times {
 		h.pause(time.Second, 3*time.Second)
-		h.nodes[0].stop()
+		end(h.nodes[0])
 		h.pause(0, 2*time.Second)
 		h.nodes[0].start()
 		h.awaitJetStream()
 	}
-	h.settle()
-	h.backToBaseline(h.current(), before)
-}
-
-func natsKilled(h *house) {
-	h.start(relayOptions{})
-	before := h.warm()
-	h.publish(2000, 130)
-	for range 5 {
-		h.pause(time.Second, 3*time.Second)
-		h.nodes[0].kill()
-		h.pause(0, 2*time.Second)
-		h.nodes[0].start()
-		h.awaitJetStream()
-	}
-	h.settle()
-	h.backToBaseline(h.current(), before)
 }
 
 func natsHalfOpen(h *house) {
 	p := newProxy(h.t, h.nodes[0].addr)
-	cut := h.start(relayOptions{nats: p.through(h.natsURL)})
-	before := h.warm()
+	h.start(relayOptions{nats: p.through(h.natsURL)})
+	h.warm()
 	h.publish(1000, 100)
 	h.pause(2*time.Second, 3*time.Second)
 	p.infect("timeout", "upstream", map[string]any{"timeout": 0})
@@ -117,13 +99,12 @@ func natsHalfOpen(h *house) {
 	p.heal()
 	h.await(h.publish(200, 100))
 	h.settle() // by the first process alone
-	h.backToBaseline(cut, before)
 }
 
 func natsSlow(h *house) {
 	p := newProxy(h.t, h.nodes[0].addr)
 	h.start(relayOptions{nats: p.through(h.natsURL)})
-	before := h.warm()
+	h.warm()
 	h.publish(1000, 60)
 	h.pause(time.Second, 2*time.Second)
 	for _, direction := range []string{"upstream", "downstream"} {
@@ -132,13 +113,11 @@ func natsSlow(h *house) {
 	}
 	<-time.After(20 * time.Second)
 	p.heal()
-	h.settle()
-	h.backToBaseline(h.current(), before)
 }
 
 func consumerDeleted(h *house) {
 	h.start(relayOptions{})
-	before := h.warm()
+	h.warm()
 	h.publish(1200, 100)
 	for range 3 {
 		h.pause(2*time.Second, 4*time.Second)
@@ -146,8 +125,6 @@ func consumerDeleted(h *house) {
 			h.t.Fatal(err)
 		}
 	}
-	h.settle()
-	h.backToBaseline(h.current(), before)
 }
 
 func (h *house) stream(name string) jetstream.Stream {
@@ -161,7 +138,7 @@ func (h *house) stream(name string) jetstream.Stream {
 
 func purged(h *house) {
 	h.start(relayOptions{})
-	before := h.warm()
+	h.warm()
 	h.receiver.answer(always(503))
 	h.await(h.publish(300, 300))
 	if err := h.stream("ORDERS").Purge(h.t.Context()); err != nil {
@@ -170,13 +147,11 @@ func purged(h *house) {
 	h.takeAway()
 	h.receiver.answer(h.mixed)
 	h.await(h.publish(300, 150))
-	h.settle()
-	h.backToBaseline(h.current(), before)
 }
 
 func recreated(h *house) {
 	h.start(relayOptions{})
-	before := h.warm()
+	h.warm()
 	h.await(h.publish(300, 300))
 	config := h.stream("ORDERS").CachedInfo().Config
 	if err := h.js.DeleteStream(h.t.Context(), "ORDERS"); err != nil {
@@ -188,13 +163,11 @@ func recreated(h *house) {
 		h.t.Fatal(err)
 	}
 	h.await(h.publish(300, 150))
-	h.settle()
-	h.backToBaseline(h.current(), before)
 }
 
 func leaders(h *house) {
 	h.start(relayOptions{})
-	before := h.warm()
+	h.warm()
 	h.publish(2400, 100)
 	for i := range 6 {
 		h.pause(time.Second, 2*time.Second)
@@ -209,8 +182,6 @@ func leaders(h *house) {
 		n.start()
 		h.awaitJetStream()
 	}
-	h.settle()
-	h.backToBaseline(h.current(), before)
 }
 
 // users is the configuration of two users: the test's, who may everything, and
@@ -230,7 +201,7 @@ func withUsers(_ *house, n *node) {
 func permissionTaken(h *house) {
 	n := h.nodes[0]
 	h.start(relayOptions{nats: "nats://relay:relay@" + n.addr})
-	before := h.warm()
+	h.warm()
 	h.publish(2000, 100)
 	for _, denied := range []string{`"dlq.>"`, `"$JS.ACK.>"`} {
 		h.pause(time.Second, 2*time.Second)
@@ -238,8 +209,6 @@ func permissionTaken(h *house) {
 		<-time.After(6 * time.Second)
 		n.reload(users(`"nothing"`))
 	}
-	h.settle()
-	h.backToBaseline(h.current(), before)
 }
 
 // limitDeadLetters sets how many messages the dead-letter stream takes.
@@ -254,7 +223,7 @@ func (h *house) limitDeadLetters(n int64) {
 
 func deadLettersFull(h *house) {
 	h.start(relayOptions{})
-	before := h.warm()
+	h.warm()
 	h.limitDeadLetters(int64(h.stream(deadLetters).CachedInfo().State.Msgs) + 20)
 	h.await(h.publish(500, 150))
 	h.pause(8*time.Second, 10*time.Second)
@@ -262,45 +231,28 @@ func deadLettersFull(h *house) {
 		h.t.Error("nothing waits, although the dead-letter stream is full")
 	}
 	h.limitDeadLetters(-1)
-	h.settle()
-	h.backToBaseline(h.current(), before)
 }
 
 func deadLettersMissing(h *house) {
 	h.start(relayOptions{})
-	before := h.warm() // the table has all of it now
+	h.warm() // the table has all of it now
 	if err := h.js.DeleteStream(h.t.Context(), deadLetters); err != nil {
 		h.t.Fatal(err)
 	}
 	h.deadStreamGone = true
 	h.await(h.publish(300, 150))
-	h.settle()
-	h.backToBaseline(h.current(), before)
 }
 
-// smallDisk puts the store on a disk of 16 MiB, or, where it may not be mounted, limits
-// the store to that.
-func smallDisk(h *house, n *node) {
-	if err := os.MkdirAll(n.store, 0o700); err != nil {
-		h.t.Fatal(err)
-	}
-	if err := unix.Mount("tmpfs", n.store, "tmpfs", 0, "size=16m"); err != nil {
-		h.note("no tmpfs here (%v): max_file_store", err)
-		n.limits = "max_file_store: 16MB"
-		return
-	}
-	h.t.Cleanup(func() {
-		n.kill()
-		if err := unix.Unmount(n.store, 0); err != nil {
-			h.t.Error(err)
-		}
-	})
+// smallStore puts the store on a disk of 16 MiB.
+func smallStore(h *house, n *node) {
+	h.disk = smallDisk(h.t, "16m")
+	n.store = h.disk
 }
 
 func diskFull(h *house) {
 	n := h.nodes[0]
 	h.start(relayOptions{})
-	before := h.warm()
+	h.warm()
 	h.bodyBytes = 64 << 10
 	l := h.publish(400, 100) // 25 MiB: the publisher waits for room
 	for confirmed := -1; confirmed != l.count(); {
@@ -309,13 +261,9 @@ func diskFull(h *house) {
 	}
 	h.note("%d of 400 messages confirmed when the disk was full", l.count())
 	n.kill()
-	if n.limits != "" {
-		n.limits = "max_file_store: 256MB"
-	} else if err := unix.Mount("tmpfs", n.store, "tmpfs", unix.MS_REMOUNT, "size=256m"); err != nil {
+	if err := unix.Mount("tmpfs", h.disk, "tmpfs", unix.MS_REMOUNT, "size=256m"); err != nil {
 		h.t.Fatal(err)
 	}
 	n.start()
 	h.awaitJetStream()
-	h.settle()
-	h.backToBaseline(h.current(), before)
 }

@@ -36,14 +36,13 @@ func serveNATS(config string) error {
 
 // node is one nats-server process. Its address and its folder stay over restarts.
 type node struct {
-	t      *testing.T
-	name   string
-	addr   string
-	user   string // of the test's connection: NAME:PASSWORD@
-	dir    string // its configuration, its log and, unless told otherwise, its store
-	store  string
-	limits string // of JetStream
-	more   string // of the configuration
+	t     *testing.T
+	name  string
+	addr  string
+	user  string // of the test's connection: NAME:PASSWORD@
+	dir   string // its configuration, its log and, unless told otherwise, its store
+	store string
+	more  string // of the configuration
 	*child
 }
 
@@ -56,8 +55,8 @@ func (n *node) url() string { return "nats://" + n.user + n.addr }
 
 func (n *node) configure() {
 	n.t.Helper()
-	text := fmt.Sprintf("server_name: %s\nlisten: %q\njetstream { store_dir: %q\n%s }\nlog_file: %q\n%s\n",
-		n.name, n.addr, n.store, n.limits, filepath.Join(n.dir, n.name+".log"), n.more)
+	text := fmt.Sprintf("server_name: %s\nlisten: %q\njetstream { store_dir: %q }\nlog_file: %q\n%s\n",
+		n.name, n.addr, n.store, filepath.Join(n.dir, n.name+".log"), n.more)
 	if err := os.WriteFile(n.config(), []byte(text), 0o600); err != nil {
 		n.t.Fatal(err)
 	}

@@ -2,6 +2,8 @@ package chaos_test
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -25,6 +27,10 @@ func postgresFaults() []scenario {
 			fault: "stopped with immediate for 3 to 6 s, four times", holds: goesOn,
 		},
 		{
+			name: "postgres-away", ownPostgres: true, run: postgresAway,
+			fault: "stopped in good order for a minute: longer than any of relay's waits, as ten are", holds: goesOn,
+		},
+		{
 			name: "postgres-hang", ownPostgres: true, run: postgresHangs,
 			fault: "all its processes get SIGSTOP for 40 s", holds: goesOn,
 		},
@@ -40,6 +46,11 @@ func postgresFaults() []scenario {
 			name: "postgres-full-house", ownPostgres: true, run: postgresTaken,
 			fault: "relay's connections are ended, and all that its role may have taken by others for 15 s", holds: goesOn,
 		},
+		{
+			name: "postgres-disk-full", ownPostgres: true, disk: "256m", run: postgresDiskFull,
+			fault: "a ballast file fills the disk of its data and its log, a tmpfs of 256 MiB, for 20 s",
+			holds: "relay says which disk; " + goesOn,
+		},
 	}
 }
 
@@ -48,7 +59,7 @@ func postgresFaults() []scenario {
 func (h *house) beside(fault, heal func()) {
 	h.t.Helper()
 	h.start(relayOptions{})
-	before := h.warm()
+	h.warm()
 	fault()
 	h.await(h.publish(500, 150))
 	done := within(patience, func() bool {
@@ -64,13 +75,11 @@ func (h *house) beside(fault, heal func()) {
 		h.t.Error("deliveries waited for the database")
 	}
 	h.await(h.publish(300, 150))
-	h.settle()
-	h.backToBaseline(h.current(), before)
 }
 
 func postgresStopped(h *house, mode string, times int) {
 	h.start(relayOptions{})
-	before := h.warm()
+	h.warm()
 	h.publish(500*times, 100)
 	for range times {
 		h.pause(time.Second, 2*time.Second)
@@ -82,8 +91,59 @@ func postgresStopped(h *house, mode string, times int) {
 			h.t.Fatal(err)
 		}
 	}
-	h.settle()
-	h.backToBaseline(h.current(), before)
+}
+
+func postgresAway(h *house) {
+	h.beside(func() {
+		if err := h.pg.Stop("fast"); err != nil {
+			h.t.Fatal(err)
+		}
+	}, func() {
+		<-time.After(time.Minute)
+		if err := h.pg.Start(); err != nil {
+			h.t.Fatal(err)
+		}
+	})
+}
+
+func postgresDiskFull(h *house) {
+	ballast := filepath.Join(h.disk, "ballast")
+	h.beside(func() {
+		f, err := os.Create(ballast)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		if _, err = io.Copy(f, zeros{}); !errors.Is(err, syscall.ENOSPC) {
+			h.t.Fatalf("fill the disk: %v", err)
+		}
+		_ = f.Close()
+	}, func() {
+		<-time.After(20 * time.Second)
+		if !h.current().said("No space left on device") {
+			h.t.Error("relay does not say that the disk of Postgres is full")
+		}
+		if h.current().metrics()["relay_projection_lag"] == 0 {
+			h.t.Error("the projection has no lag, although the disk of Postgres is full")
+		}
+		if err := os.Remove(ballast); err != nil {
+			h.t.Fatal(err)
+		}
+		if _, err := h.count(h.t.Context(), `SELECT 1`); err != nil {
+			h.note("Postgres itself had ended")
+			_ = h.pg.Stop("immediate") // of which nothing is left to stop
+			if err := h.pg.Start(); err != nil {
+				h.t.Fatal(err)
+			}
+		}
+	})
+}
+
+// zeros reads as zeros without end.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
 }
 
 func postgresHangs(h *house) {
@@ -139,14 +199,12 @@ func postgresCommit(h *house) {
 	p := newProxy(h.t, hostOf(h.t, h.database))
 	h.relayDatabase = p.through(h.database)
 	h.start(relayOptions{})
-	before := h.warm()
+	h.warm()
 	h.publish(2000, 150)
 	h.pause(time.Second, 2*time.Second)
 	p.infect(atCommitName, "upstream", nil)
 	<-time.After(10 * time.Second)
 	p.heal()
-	h.settle()
-	h.backToBaseline(h.current(), before)
 }
 
 func postgresLocked(h *house) {

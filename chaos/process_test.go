@@ -139,6 +139,7 @@ type relay struct {
 type relayOptions struct {
 	nats      string // default: the house's
 	failpoint string // NAME:N; builds the program with fail points
+	clock     string // path of a clockFile; builds the program with the clock that it moves
 	env       []string
 	args      []string
 }
@@ -152,6 +153,14 @@ func source() string {
 }
 
 var buildPlain = sync.OnceValues(func() (string, error) { return build("relay") })
+
+var buildClock = sync.OnceValues(func() (string, error) {
+	overlay, err := clockOverlay(os.Getenv(binEnv))
+	if err != nil {
+		return "", fmt.Errorf("move the clock of relay: %w", err)
+	}
+	return build("relay-clock", "-overlay", overlay)
+})
 
 var buildFailpoints = sync.OnceValues(func() (string, error) { return build("relay-failpoints", "-tags", "failpoints") })
 
@@ -170,11 +179,16 @@ func build(name string, flags ...string) (string, error) {
 // launch starts a relay process without waiting for it.
 func (h *house) launch(o relayOptions) *relay {
 	h.t.Helper()
-	program, err := buildPlain()
-	if o.failpoint != "" {
-		program, err = buildFailpoints()
+	builder := buildPlain
+	switch {
+	case o.failpoint != "":
+		builder = buildFailpoints
 		o.env = append(o.env, failpoint.Env+"="+o.failpoint)
+	case o.clock != "":
+		builder = buildClock
+		o.env = append(o.env, clockEnv+"="+o.clock)
 	}
+	program, err := builder()
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -235,23 +249,26 @@ func (f figures) String() string {
 
 // figures reads the process's own metrics; ok is false when it does not answer.
 func (r *relay) figures() (f figures, ok bool) {
+	m := r.metrics()
+	return figures{
+		goroutines: int(m["go_goroutines"]), descriptors: int(m["process_open_fds"]), resident: int(m["process_resident_memory_bytes"]),
+	}, m != nil
+}
+
+// metrics are those without labels; nil when the process does not answer.
+func (r *relay) metrics() map[string]float64 {
 	status, body, err := r.get("/metrics")
 	if err != nil || status != http.StatusOK {
-		return figures{}, false
+		return nil
 	}
+	all := map[string]float64{}
 	for line := range strings.Lines(string(body)) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
-		v, _ := strconv.ParseFloat(value, 64)
-		switch name {
-		case "go_goroutines":
-			f.goroutines = int(v)
-		case "process_open_fds":
-			f.descriptors = int(v)
-		case "process_resident_memory_bytes":
-			f.resident = int(v)
+		if v, err := strconv.ParseFloat(value, 64); err == nil {
+			all[name] = v
 		}
 	}
-	return f, f.goroutines > 0
+	return all
 }
 
 // freeAddr is an address that nobody listened on a moment ago.

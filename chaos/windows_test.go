@@ -2,7 +2,6 @@ package chaos_test
 
 import (
 	"fmt"
-	"net/http"
 	"time"
 
 	"relay/chaos/ledger"
@@ -14,7 +13,7 @@ import (
 func windowFaults() []scenario {
 	var all []scenario
 	for _, point := range []string{
-		failpoint.Answered, failpoint.Parked, failpoint.Settled, failpoint.Projected,
+		failpoint.Answered, failpoint.Parked, failpoint.Termed, failpoint.Settled, failpoint.Projected,
 		failpoint.Committed, failpoint.Offered, failpoint.Replayed, failpoint.Recorded,
 	} {
 		all = append(all, scenario{
@@ -28,22 +27,23 @@ func windowFaults() []scenario {
 
 func window(h *house, point string) {
 	replays := point == failpoint.Offered || point == failpoint.Replayed || point == failpoint.Recorded
-	if replays {
-		h.start(relayOptions{})
-		h.await(h.publish(200, 500))
-		h.settle()
-		h.stop(h.current())
-	}
+	h.start(relayOptions{})
+	h.warm()
+	h.stop(h.current())
 	for range 3 {
-		// A projection holds many messages, a replay job few: counts that they reach.
-		most := 40
-		if point == failpoint.Projected || point == failpoint.Committed || replays {
-			most = 3
+		// Every message is answered, some die, and a projection or a job holds many: counts
+		// that 150 messages reach.
+		most := 3
+		switch point {
+		case failpoint.Answered, failpoint.Settled:
+			most = 40
+		case failpoint.Parked, failpoint.Termed:
+			most = 20
 		}
 		r := h.start(relayOptions{failpoint: fmt.Sprintf("%s:%d", point, 1+h.rng.IntN(most))})
 		h.publish(150, 300)
 		if replays {
-			h.offer(r)
+			_ = r.replay("") // the process may die of it before it answers
 		}
 		died := within(30*time.Second, r.ended)
 		if !died {
@@ -56,15 +56,6 @@ func window(h *house, point string) {
 	h.start(relayOptions{})
 	h.settle()
 	if replays {
-		h.offer(h.current()) // what died while relay was down
-	}
-}
-
-// offer asks for replays of the route billing. The process may die of it before it
-// answers, and may have nothing to replay.
-func (h *house) offer(r *relay) {
-	status, body, err := r.do(http.MethodPost, "/api/v1/replays", `{"filter":{"route":"billing"}}`)
-	if err == nil && status >= 300 {
-		h.t.Logf("replays: %d %s", status, body)
+		_ = h.current().replay("") // of what died while relay was down, if anything did
 	}
 }

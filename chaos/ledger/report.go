@@ -84,10 +84,7 @@ func (r *Report) String() string {
 	if most := slices.Sorted(maps.Keys(r.Extra)); len(most) > 0 {
 		fmt.Fprintf(&b, ", at most %d for one", most[len(most)-1])
 	}
-	dead := 0
-	for _, n := range r.Dead {
-		dead += n
-	}
+	dead := r.dead()
 	fmt.Fprintf(&b, "), %d dead", dead)
 	separator := " ("
 	for _, reason := range slices.Sorted(maps.Keys(r.Dead)) {
@@ -100,6 +97,25 @@ func (r *Report) String() string {
 	fmt.Fprintf(&b, ", %d both, %d gone, %d pending, %d LOST; attempts: %d unrecorded, %d unseen, %d repeated; %d problems",
 		r.Both, r.Gone, r.Pending, len(r.Lost), r.Unrecorded, r.Unseen, r.Repeated, len(r.Problems))
 	return b.String()
+}
+
+func (r *Report) dead() (n int) {
+	for _, some := range r.Dead {
+		n += some
+	}
+	return n
+}
+
+// Brief is the report for people who compare many: the counts of deliveries alone.
+func (r *Report) Brief() string {
+	text := fmt.Sprintf("%d deliveries: %d delivered, %d dead, %d duplicated", r.Deliveries, r.Delivered, r.dead(), r.Duplicated)
+	if r.Gone > 0 {
+		text += fmt.Sprintf(", %d gone", r.Gone)
+	}
+	if r.Pending > 0 {
+		text += fmt.Sprintf(", %d pending", r.Pending)
+	}
+	return fmt.Sprintf("%s, %d lost", text, len(r.Lost))
 }
 
 // some writes the first of many.
