@@ -23,6 +23,7 @@ type overviewView struct {
 type causeRow struct {
 	Route, RoutePath    string
 	Cause               string
+	Detail              string // what tells causes of the same name apart; empty: nothing has to
 	Count, Path         string // and the list of them
 	SamplePath          string
 	FirstSeen, LastSeen moment
@@ -133,10 +134,16 @@ func (s *Server) causeRows(ctx context.Context, groups []dlqstore.Group) ([]caus
 	if err != nil {
 		return nil, err
 	}
-	rows := make([]causeRow, len(groups))
+	rows, named := make([]causeRow, len(groups)), map[[2]string]int{}
 	for i, g := range groups {
 		rows[i] = s.causeRow(g)
 		rows[i].Day = spark(hours[i][:], "failed by hour in the last 24 hours")
+		named[[2]string{rows[i].Route, rows[i].Cause}]++
+	}
+	for i, g := range groups {
+		if named[[2]string{rows[i].Route, rows[i].Cause}] > 1 {
+			rows[i].Detail = cut(visible(g.Cause), maxCell)
+		}
 	}
 	return rows, nil
 }

@@ -52,6 +52,18 @@ func TestOverviewPage(t *testing.T) {
 	s.has(s.get("/"), "The routes file has no routes")
 }
 
+// TestCausesOfOneStatus: what the status does not tell apart, the error does.
+func TestCausesOfOneStatus(t *testing.T) {
+	s := start(t, nil)
+	why := func(text string) func(*dlqstore.DeadLetter) { return func(d *dlqstore.DeadLetter) { d.Error = text } }
+	s.add(dead(1, why("the receiver answered 503: disk full")))
+	if got := s.get("/"); strings.Contains(got.body, "disk full") {
+		t.Errorf("one cause needs no more than its status:\n%s", got.body)
+	}
+	s.add(dead(2, why("the receiver answered 503: maintenance")))
+	s.has(s.get("/"), "disk full", "maintenance")
+}
+
 func TestRoutePage(t *testing.T) {
 	s := start(t, nil)
 	s.has(s.get("/routes/orders-to-billing"), "https://billing.example.com/hooks/orders", "at most 8, within 24h", "bearer token",

@@ -141,9 +141,11 @@ func TestDLQInterrupted(t *testing.T) {
 	dlq(t, admin, 0, []string{"paused"}, "job", m[1], "pause")
 	dlq(t, admin, 1, []string{"paused"}, "job", m[1], "--watch")
 	dlq(t, admin, 0, []string{"running"}, "job", m[1], "resume")
+	dlq(t, admin, 0, []string{`"rate_per_second":0.5`}, "job", m[1], "rate", "0.5", "-o", "json")
+	dlq(t, admin, 2, []string{"a number wanted", "slow"}, "job", m[1], "rate", "slow")
 	dlq(t, admin, 0, []string{`"state":"cancelled"`}, "job", m[1], "cancel", "-o", "json")
 	dlq(t, admin, 1, []string{"is cancelled"}, "job", m[1], "resume")
-	dlq(t, admin, 2, []string{"pause, resume or cancel", "stop"}, "job", m[1], "stop")
+	dlq(t, admin, 2, []string{"pause, resume or cancel, or rate", "stop"}, "job", m[1], "stop")
 	dlq(t, admin, 1, []string{"no such replay job"}, "job", "rpl_none")
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -215,8 +216,8 @@ func (o *dlqOptions) end(cmd *cobra.Command, j job) error {
 
 func (o *dlqOptions) jobCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "job ID [pause|resume|cancel]", Short: "Look at a replay job, pause, resume or cancel it", Args: cobra.RangeArgs(1, 2),
-		Long: "Look at a replay job, pause, resume or cancel it. What it has sent already goes on in any case.",
+		Use: "job ID [pause|resume|cancel|rate N]", Short: "Look at a replay job, pause, resume or cancel it, or change its rate", Args: cobra.RangeArgs(1, 3),
+		Long: "Look at a replay job, pause, resume or cancel it, or let it start at most N a second (0: no limit). What it has sent already goes on in any case.",
 	}
 	watch := cmd.Flags().Bool("watch", false, "show how far it is until it ends or is paused")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -226,10 +227,18 @@ func (o *dlqOptions) jobCommand() *cobra.Command {
 		switch {
 		case len(args) == 1:
 			err = o.client.get(cmd.Context(), path, nil, &j)
+		case len(args) == 3 && args[1] == "rate":
+			perSecond, bad := strconv.ParseFloat(args[2], 64)
+			if bad != nil {
+				return unusable(fmt.Errorf("rate: a number wanted, got %q", args[2]))
+			}
+			err = o.client.post(cmd.Context(), path+"/rate", map[string]float64{"rate_per_second": perSecond}, &j)
+		case len(args) == 3:
+			err = unusable(fmt.Errorf("only rate takes a number, got %q after %q", args[2], args[1]))
 		case args[1] == "pause" || args[1] == "resume" || args[1] == "cancel":
 			err = o.client.post(cmd.Context(), path+"/"+args[1], struct{}{}, &j)
 		default:
-			err = unusable(fmt.Errorf("pause, resume or cancel wanted, got %q", args[1]))
+			err = unusable(fmt.Errorf("pause, resume or cancel, or rate and a number wanted, got %q", args[1]))
 		}
 		if err != nil {
 			return err

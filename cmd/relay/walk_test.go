@@ -213,6 +213,7 @@ func TestOperatorsWalk(t *testing.T) {
 	w.do(chromedp.SetValue(`.pace input[name=rate]`, "100000"))
 	w.click(`.pace button`)
 	w.sees("The new rate holds", "100000 a second")
+	w.shoot("walk-5-faster")
 	w.sees("12,400 of 12,400", "Done")
 
 	// The three that were malformed.
