@@ -160,26 +160,26 @@ func (d *decoder) noValue(n *node) {
 func (d *decoder) unknownKeys(n *node, s *shape) {
 	names := s.names()
 	for _, p := range n.pairs {
-		if slices.Contains(names, p.key.text) || s.ignores(p.key.text) {
-			continue
-		}
-		leave := d.enter(p.key.text)
-		suggestion := nearest(p.key.text, names)
-		if suggestion == "" {
-			if places := d.schema().shape.find(p.key.text); len(places) > 0 {
-				d.problem(p.key, codeUnknownKey, "unknown key here, it belongs to %s", cmp.Or(strings.Join(places, " or "), "the top of the file"))
-				leave()
-				continue
-			}
-		}
-		d.suggest(p.key, suggestion, codeUnknownKey, "unknown key")
-		leave()
-		if suggestion != "" { // the key that was meant is not the default either
-			leave := d.enter(suggestion)
-			d.wrong = append(d.wrong, joinPath(d.path))
-			leave()
+		if !slices.Contains(names, p.key.text) && !s.ignores(p.key.text) {
+			d.unknownKey(p.key, names)
 		}
 	}
+}
+
+func (d *decoder) unknownKey(key *node, names []string) {
+	suggestion := nearest(key.text, names)
+	if suggestion != "" { // the key that was meant is not the default either
+		meant := append(slices.Clone(d.path), suggestion)
+		defer func() { d.wrong = append(d.wrong, joinPath(meant)) }()
+	}
+	defer d.enter(key.text)()
+	if suggestion == "" {
+		if places := d.schema().shape.find(key.text); len(places) > 0 {
+			d.problem(key, codeUnknownKey, "unknown key here, it belongs to %s", cmp.Or(strings.Join(places, " or "), "the top of the file"))
+			return
+		}
+	}
+	d.suggest(key, suggestion, codeUnknownKey, "unknown key")
 }
 
 func (s *shape) names() []string {

@@ -89,7 +89,7 @@ func routeKind() kind[Route] {
 		field("concurrency", integer[int](1, 4096), func(r *Route) *int { return &r.Concurrency }, keyDoc{
 			doc: "Attempts under way at once in one relay process; 1 with order: strict.", def: "16",
 		}),
-		field("rate_limit", optional(rateLimitKind()), func(r *Route) *RateLimit { return &r.RateLimit }, keyDoc{
+		field("rate_limit", rateLimitKind(), func(r *Route) *RateLimit { return &r.RateLimit }, keyDoc{
 			doc: "Bound on the attempts of one relay process; none when left out.",
 		}),
 		field("order", word(OrderNone, OrderStrict), func(r *Route) *Order { return &r.Order }, keyDoc{
@@ -234,7 +234,7 @@ func authKind() kind[Auth] {
 }
 
 func rateLimitKind() kind[RateLimit] {
-	return object(nil,
+	k := object(nil,
 		field("per_second", number(0.001, largestCount), func(r *RateLimit) *float64 { return &r.PerSecond }, keyDoc{
 			doc: "Attempts a second.", example: "50", required: true,
 		}),
@@ -242,6 +242,8 @@ func rateLimitKind() kind[RateLimit] {
 			doc: "Attempts that may go at once; per_second rounded up when left out.", example: "100",
 		}),
 	)
+	k.shape = k.shape.whenWritten()
+	return k
 }
 
 func breakerKind() kind[CircuitBreaker] {

@@ -76,7 +76,7 @@ func version() kind[int] {
 
 // whole is a mapping that is read later.
 func whole(s *shape) kind[*node] {
-	return kind[*node]{optional(kind[*node]{shape: s}).shape, func(d *decoder, n *node) (*node, bool) {
+	return kind[*node]{s.whenWritten(), func(d *decoder, n *node) (*node, bool) {
 		return n, d.isMapping(n, s)
 	}}
 }

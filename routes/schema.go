@@ -135,17 +135,17 @@ func readKey[T any](d *decoder, n *node, k key[T], into *T) {
 	}
 }
 
-// optional is a kind whose object is left zero when it is not written, without the
-// defaults of its keys.
-func optional[V any](k kind[V]) kind[V] {
-	s := *k.shape
-	s.optional = true
-	return kind[V]{&s, k.read}
+// whenWritten is the shape of an object that is left zero when it is not written, without
+// the defaults of its keys.
+func (s *shape) whenWritten() *shape {
+	written := *s
+	written.optional = true
+	return &written
 }
 
 // pointer is a kind for a field that is nil when the value is not written.
 func pointer[V any](k kind[V]) kind[*V] {
-	return kind[*V]{optional(k).shape, func(d *decoder, n *node) (*V, bool) {
+	return kind[*V]{k.shape.whenWritten(), func(d *decoder, n *node) (*V, bool) {
 		v, ok := k.read(d, n)
 		return &v, ok
 	}}

@@ -1,9 +1,7 @@
 package routes
 
 import (
-	"encoding/json"
 	"fmt"
-	"log/slog"
 	"os"
 	"regexp"
 	"slices"
@@ -49,18 +47,6 @@ func (s Secret) String() string {
 		return "file:" + s.File
 	}
 	return "env:" + s.Env
-}
-
-// LogValue is the reference, for log/slog.
-func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
-
-// MarshalJSON writes the reference in the form of the routes file: {"env":"NAME"}
-// or {"file":"PATH"}.
-func (s Secret) MarshalJSON() ([]byte, error) {
-	if s.File != "" {
-		return json.Marshal(map[string]string{"file": s.File})
-	}
-	return json.Marshal(map[string]string{"env": s.Env})
 }
 
 // use is a secret, or a file of tls:, and where the routes file refers to it.

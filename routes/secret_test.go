@@ -2,7 +2,6 @@ package routes_test
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -51,17 +50,16 @@ func TestSecretValueReadsTheProcessWithoutALookup(t *testing.T) {
 
 func TestSecretPrintsItsReference(t *testing.T) {
 	for _, c := range []struct {
-		secret     routes.Secret
-		text, json string
+		secret routes.Secret
+		text   string
 	}{
-		{routes.Secret{Env: "TOKEN"}, "env:TOKEN", `{"env":"TOKEN"}`},
-		{routes.Secret{File: "/run/token"}, "file:/run/token", `{"file":"/run/token"}`},
+		{routes.Secret{Env: "TOKEN"}, "env:TOKEN"},
+		{routes.Secret{File: "/run/token"}, "file:/run/token"},
 	} {
 		var log bytes.Buffer
 		slog.New(slog.NewTextHandler(&log, nil)).Info("x", "secret", c.secret)
-		asJSON, err := json.Marshal(&c.secret)
-		if fmt.Sprint(c.secret) != c.text || string(asJSON) != c.json || err != nil || !strings.Contains(log.String(), "secret="+c.text) {
-			t.Errorf("got %v, %s, %v, %s", c.secret, asJSON, err, log.String())
+		if fmt.Sprint(c.secret) != c.text || !strings.Contains(log.String(), "secret="+c.text) {
+			t.Errorf("got %v, %s", c.secret, log.String())
 		}
 	}
 }

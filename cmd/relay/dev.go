@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -65,12 +66,16 @@ func devCommand() *cobra.Command {
 			return os.LookupEnv(name)
 		}
 		file := filepath.Join(s.data, "routes.yaml")
-		if s.config, err = devRoutes(file, cmd.ErrOrStderr(), s.lookupEnv); err != nil {
-			return err
+		// One that is there already, with somebody's changes in it, is used as it is.
+		if err := writeNew(file, sampleRoutes); err != nil && !errors.Is(err, fs.ErrExist) {
+			return unusable(err)
 		}
 		s.reload = reloading{watch: file, load: func() (*routes.Config, error) {
 			return routes.Load([]string{file}, routes.Options{LookupEnv: s.lookupEnv, CheckFilter: dispatcher.CheckFilter})
 		}}
+		if s.config, err = loadRoutes(s.reload.load, cmd.ErrOrStderr()); err != nil {
+			return err
+		}
 		s.embedded, s.drain = true, 5*time.Second
 		s.announce = func(r running) { banner(cmd.OutOrStdout(), r, s.data, file, temporary) }
 		s.traffic = func(ctx context.Context, js jetstream.JetStream) error { return publishSamples(ctx, js, every) }
@@ -125,17 +130,6 @@ func freePorts(cmd *cobra.Command, s *settings) {
 	if !cmd.Flags().Changed("nats-port") && taken(fmt.Sprintf("127.0.0.1:%d", s.natsPort)) {
 		s.natsPort = -1
 	}
-}
-
-// devRoutes loads the sample routes; a file that is there already, with somebody's
-// changes in it, is used as it is.
-func devRoutes(file string, stderr io.Writer, lookup func(string) (string, bool)) (*routes.Config, error) {
-	if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
-		if err := os.WriteFile(file, sampleRoutes, 0o600); err != nil {
-			return nil, unusable(fmt.Errorf("write the sample routes file: %w", err))
-		}
-	}
-	return loadRoutes([]string{file}, routes.Options{LookupEnv: lookup, CheckFilter: dispatcher.CheckFilter}, stderr, "text")
 }
 
 // banner says what runs where, and what to try next.

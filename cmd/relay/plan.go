@@ -59,8 +59,9 @@ func namedRoutes(cmd *cobra.Command, path string) (*routes.Config, error) {
 	if path == "" {
 		return nil, unusable(errNoRoutes)
 	}
-	o := routes.Options{Stdin: cmd.InOrStdin(), CheckFilter: dispatcher.CheckFilter}
-	return loadRoutes([]string{path}, o, cmd.ErrOrStderr(), "text")
+	return loadRoutes(func() (*routes.Config, error) {
+		return routes.Load([]string{path}, routes.Options{Stdin: cmd.InOrStdin(), CheckFilter: dispatcher.CheckFilter})
+	}, cmd.ErrOrStderr())
 }
 
 var errNoRoutes = errors.New("which routes file? Give --routes PATH, or set RELAY_ROUTES")

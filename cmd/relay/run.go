@@ -41,14 +41,15 @@ func runCommand() *cobra.Command {
 		if err := checkRun(cmd, routesPath, s); err != nil {
 			return unusable(err)
 		}
-		o := routes.Options{Secrets: true, CheckFilter: dispatcher.CheckFilter}
-		if s.config, err = loadRoutes([]string{routesPath}, o, cmd.ErrOrStderr(), "text"); err != nil {
+		s.reload.load = func() (*routes.Config, error) {
+			return routes.Load([]string{routesPath}, routes.Options{Secrets: true, CheckFilter: dispatcher.CheckFilter})
+		}
+		if s.config, err = loadRoutes(s.reload.load, cmd.ErrOrStderr()); err != nil {
 			return err
 		}
 		s.reload.hangup = make(chan os.Signal, 1) // from now on: it ends no relay that waits for NATS
 		signal.Notify(s.reload.hangup, syscall.SIGHUP)
 		defer signal.Stop(s.reload.hangup)
-		s.reload.load = func() (*routes.Config, error) { return routes.Load([]string{routesPath}, o) }
 		if watch {
 			s.reload.watch = routesPath
 		}

@@ -64,11 +64,11 @@ func validateCommand() *cobra.Command {
 	return cmd
 }
 
-// loadRoutes loads a routes file and prints its mistakes and warnings to w. Its error
-// has been printed, but for one of a file that could not be read.
-func loadRoutes(paths []string, o routes.Options, w io.Writer, format string) (*routes.Config, error) {
-	c, err := routes.Load(paths, o)
-	return reportRoutes(c, err, w, format)
+// loadRoutes loads routes and prints their mistakes and warnings to w. Its error has
+// been printed, but for one of a file that could not be read.
+func loadRoutes(load func() (*routes.Config, error), w io.Writer) (*routes.Config, error) {
+	c, err := load()
+	return reportRoutes(c, err, w, "text")
 }
 
 // readStdin reads standard input when a path asks for it: it can be read only once.
