@@ -39,7 +39,7 @@ type loop struct {
 const (
 	relayItself    = "relay"
 	bareHTTP       = "bare loop, net/http"
-	bareHeaders    = "bare loop, net/http, relay's headers"
+	bareSigned     = "bare loop, net/http, signed like relay"
 	bareFastHTTP   = "bare loop, fasthttp"
 	consumeAck     = "JetStream consume + ack alone"
 	watermillDocs  = "Watermill"
@@ -47,7 +47,7 @@ const (
 )
 
 func contestants() []string {
-	return []string{relayItself, bareHTTP, bareHeaders, bareFastHTTP, consumeAck, watermillDocs, watermillTuned}
+	return []string{relayItself, bareHTTP, bareSigned, bareFastHTTP, consumeAck, watermillDocs, watermillTuned}
 }
 
 func startLoop(ctx context.Context, j job) (loop, error) {
@@ -56,7 +56,7 @@ func startLoop(ctx context.Context, j job) (loop, error) {
 		return startRelay(ctx, j)
 	case bareHTTP:
 		return startBare(ctx, j, newHTTPPost(j, nil))
-	case bareHeaders:
+	case bareSigned:
 		return startBare(ctx, j, newHTTPPost(j, headersOfRelay()))
 	case bareFastHTTP:
 		return startBare(ctx, j, newFastHTTPPost(j))
