@@ -256,13 +256,15 @@ func (d *Dispatcher) running() []*runner {
 func (d *Dispatcher) tend(ctx context.Context) {
 	for n := 0; ; n++ {
 		running := d.running()
+		look := n > 0 && n%streamsEvery == 0
 		for _, r := range running {
 			if ctx.Err() != nil {
 				return
 			}
 			r.poll(ctx)
+			look = look || r.lacksDeadLetters()
 		}
-		if n > 0 && n%streamsEvery == 0 && d.applying.TryLock() { // an Apply sees to the streams itself
+		if look && d.applying.TryLock() { // an Apply sees to the streams itself
 			d.Prepare(ctx)
 			d.applying.Unlock()
 		}
@@ -273,6 +275,13 @@ func (d *Dispatcher) tend(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// lacksDeadLetters says that a dead letter could not be stored: perhaps its stream is gone.
+func (r *route) lacksDeadLetters() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.deadTrouble != nil
 }
 
 // findOrphans keeps the last list when the server does not answer: it is for the page.
