@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -289,16 +288,6 @@ func (h *house) end() {
 			h.stop(r)
 		}
 	}
-}
-
-// replay asks for replays of the dead letters of the route billing; more are further
-// fields of the request.
-func (r *relay) replay(more string) error {
-	status, body, err := r.do(http.MethodPost, "/api/v1/replays", `{"filter":{"route":"billing"}`+more+`}`)
-	if err == nil && status >= 300 {
-		err = fmt.Errorf("%d %s", status, body)
-	}
-	return err
 }
 
 // stop ends the process in good order and checks that it says so.

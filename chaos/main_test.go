@@ -107,6 +107,9 @@ func setting(t *testing.T, name string, unset uint64) uint64 {
 
 func TestChaos(t *testing.T) {
 	seed := setting(t, "CHAOS_SEED", rand.Uint64N(1_000_000))
+	if _, err := buildPlain(); err != nil { // before any run is timed
+		t.Fatal(err)
+	}
 	var summary []string
 	rows := map[string]string{} // of each scenario the last run's, or that of one that failed
 	for _, s := range chosen(t) {

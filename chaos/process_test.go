@@ -240,6 +240,16 @@ func (r *relay) do(method, path, send string) (status int, body []byte, err erro
 	return resp.StatusCode, body, err
 }
 
+// replay asks for replays of the dead letters of the route billing; more are further
+// fields of the request.
+func (r *relay) replay(more string) error {
+	status, body, err := r.do(http.MethodPost, "/api/v1/replays", `{"filter":{"route":"billing"}`+more+`}`)
+	if err == nil && status >= 300 {
+		err = fmt.Errorf("%d %s", status, body)
+	}
+	return err
+}
+
 // figures are what a process uses.
 type figures struct{ goroutines, descriptors, resident int }
 
