@@ -63,7 +63,7 @@ func (h *http1) post(ctx context.Context, end time.Time, header fields, body []b
 		if err != nil {
 			return nil, phaseDial, err
 		}
-		if err = w.exchange(ctx, header, body); err == nil {
+		if err = w.exchange(ctx, header, body, end); err == nil {
 			return w, phaseHeaders, nil
 		}
 		w.finish(false)

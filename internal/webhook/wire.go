@@ -9,15 +9,21 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"syscall"
 	"time"
 )
 
 const (
-	// inlineBytes is the longest body that is written before its answer is looked for:
-	// the system takes as much in, whether or not the receiver reads.
+	// inlineBytes is the longest body that is copied beside its headers, and written
+	// before its answer is looked for: the system takes as much in, whether or not the
+	// receiver reads.
 	inlineBytes = 8 << 10
+	// alone is how long a longer one is written before somebody reads the answer
+	// meanwhile: a receiver may answer before it has read all, and read no further. One
+	// that reads is done by then, without a goroutine.
+	alone = 5 * time.Millisecond
 	// lateWrite is how long a receiver that answered early may take to read the rest
 	// of the request, for its connection to be used again.
 	lateWrite = 50 * time.Millisecond
@@ -79,16 +85,16 @@ func (s *source) Read(p []byte) (int, error) {
 
 // exchange writes the request and reads the answer's headers. Whatever came of it, the
 // wire's finish has to follow.
-func (w *wire) exchange(ctx context.Context, header fields, body []byte) error {
+func (w *wire) exchange(ctx context.Context, header fields, body []byte, end time.Time) error {
 	w.sent, w.ended = false, false
 	w.stop = context.AfterFunc(ctx, w.interrupt)
-	if err := w.write(header, body); err != nil {
+	if err := w.write(ctx, header, body, end); err != nil {
 		return err
 	}
 	return w.read()
 }
 
-func (w *wire) write(header fields, body []byte) error {
+func (w *wire) write(ctx context.Context, header fields, body []byte, end time.Time) error {
 	w.out.Reset()
 	w.out.Write(w.way.head)
 	for _, f := range header {
@@ -100,26 +106,51 @@ func (w *wire) write(header fields, body []byte) error {
 	w.out.WriteString("Content-Length: ")
 	w.out.Write(strconv.AppendInt(w.out.AvailableBuffer(), int64(len(body)), 10))
 	w.out.WriteString("\r\n\r\n")
-	long := len(body) > inlineBytes
-	if !long {
+	var err error
+	if len(body) <= inlineBytes {
 		w.out.Write(body)
+		var n int
+		n, err = w.conn.Write(w.out.Bytes())
+		w.sent = n > 0
+	} else {
+		err = w.writeLong(ctx, body, end)
 	}
-	n, err := w.conn.Write(w.out.Bytes())
+	if w.sent && isBroken(err) {
+		return nil // an answer may lie there to be read; reading says how it ended
+	}
+	return err
+}
+
+// writeLong writes the headers that are in out, and the body. What the receiver has not
+// read soon is written on while the answer is waited for.
+func (w *wire) writeLong(ctx context.Context, body []byte, end time.Time) error {
+	soon := time.Now().Add(alone)
+	if soon.Before(end) {
+		w.setWriteDeadline(ctx, soon)
+	}
+	rest := net.Buffers{w.out.Bytes(), body}
+	n, err := rest.WriteTo(w.conn)
 	w.sent = n > 0
-	if err != nil {
-		if w.sent && isBroken(err) {
-			return nil // an answer may lie there to be read; reading says how it ended
-		}
+	if soon.Before(end) {
+		w.setWriteDeadline(ctx, end)
+	}
+	if !errors.Is(err, os.ErrDeadlineExceeded) || !soon.Before(end) || ctx.Err() != nil {
 		return err
 	}
-	if long {
-		w.sending = make(chan error, 1)
-		go func() {
-			_, err := w.conn.Write(body)
-			w.sending <- err
-		}()
-	}
+	w.sending = make(chan error, 1)
+	go func() {
+		_, err := rest.WriteTo(w.conn)
+		w.sending <- err
+	}()
 	return nil
+}
+
+// setWriteDeadline leaves the interrupt of a caller that has ended as it is.
+func (w *wire) setWriteDeadline(ctx context.Context, t time.Time) {
+	_ = w.conn.SetWriteDeadline(t) // it fails on a closed connection, and then the write does
+	if ctx.Err() != nil {
+		w.interrupt()
+	}
 }
 
 // isBroken says that a write found the connection ended by the other side.
