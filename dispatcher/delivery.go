@@ -117,7 +117,10 @@ func (r *route) attempt(ctx, work context.Context, d *delivery) Outcome {
 	}
 	for {
 		leave, err := r.gate.enter(ctx)
-		if err != nil {
+		switch {
+		case errors.Is(err, errStillDown): // nothing is pulled now, so it does not come back here
+			return Outcome{Verdict: routes.Nak, Attempt: d.Attempt, Error: err.Error()}
+		case err != nil:
 			<-r.quiet // else it would come straight back here
 			return Outcome{Verdict: routes.Nak, Attempt: d.Attempt, Error: "relay is stopping"}
 		}
@@ -129,6 +132,7 @@ func (r *route) attempt(ctx, work context.Context, d *delivery) Outcome {
 		answered(d.answer)
 		failpoint.Hit(failpoint.Answered)
 		leave(d.answer)
+		r.pace(d.answer.Duration)
 		out := classify(d.answer, standing{
 			attempt: d.Attempt, since: d.since, now: r.shared.clock.now(),
 			random: rand.Float64(), //nolint:gosec // jitter needs no secrecy

@@ -36,13 +36,18 @@ type gate struct {
 	reopens time.Time     // while open: when one attempt may probe the receiver
 	why     string        // while open: what opened it
 	opened  time.Time     // while open: since when, probes that failed notwithstanding
+	probed  int           // probes that failed
 }
 
 // trippedFor is how long an obstacle on relay's own side holds a route that has no
 // breaker configured.
 const trippedFor = 30 * time.Second
 
-var errFault = errors.New("the attempt failed")
+var (
+	errFault = errors.New("the attempt failed")
+	// errStillDown says that a probe failed while a message waited for its turn.
+	errStillDown = errors.New("the receiver is still down")
+)
 
 func newGate(r routes.Route, resized func(n int)) *gate {
 	g := &gate{
@@ -68,8 +73,12 @@ func newGate(r routes.Route, resized func(n int)) *gate {
 }
 
 // enter waits until the attempt may go and returns the function that takes its
-// answer. It fails only when ctx ends.
+// answer. It fails when ctx ends, and with errStillDown: what waits is then better in
+// the stream, for another process may reach the receiver.
 func (g *gate) enter(ctx context.Context) (leave func(webhook.Answer), err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err // a message that waited for its turn is not begun any more
+	}
 	if err := g.take(ctx); err != nil {
 		return nil, err
 	}
@@ -94,7 +103,7 @@ func (g *gate) enter(ctx context.Context) (leave func(webhook.Answer), err error
 // take waits for one of the places.
 func (g *gate) take(ctx context.Context) error {
 	g.mu.Lock()
-	for g.active >= g.limit {
+	for probed := g.probed; g.active >= g.limit; {
 		changed := g.changed
 		g.waiting++
 		g.mu.Unlock()
@@ -104,9 +113,13 @@ func (g *gate) take(ctx context.Context) error {
 		}
 		g.mu.Lock()
 		g.waiting--
-		if ctx.Err() != nil {
+		err := ctx.Err()
+		if err == nil && g.probed != probed {
+			err = errStillDown
+		}
+		if err != nil {
 			g.mu.Unlock()
-			return ctx.Err()
+			return err
 		}
 	}
 	g.active++
@@ -160,6 +173,9 @@ func (g *gate) turned(to gobreaker.State) {
 		g.reopens = time.Now().Add(g.openFor)
 		if g.opened.IsZero() {
 			g.opened = time.Now()
+		} else {
+			g.probed++
+			g.wake()
 		}
 		g.resized(0)
 		g.probe = time.AfterFunc(g.openFor, func() { g.resized(1) })

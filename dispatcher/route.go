@@ -25,6 +25,7 @@ type route struct {
 	sender  *webhook.Sender
 	filter  *filter
 	gate    *gate
+	ahead   *readAhead
 	metrics routeMetrics
 	live    *lane
 	replay  *lane
@@ -65,7 +66,7 @@ func newRoute(s *shared, cfg routes.Route) (*route, error) {
 	}
 	r := &route{
 		shared: s, cfg: cfg, log: s.log, sender: sender, filter: f, metrics: s.metrics.of(cfg.Name),
-		inFlight: map[*delivery]struct{}{}, laneTrouble: map[*lane]error{}, quiet: make(chan struct{}),
+		ahead: newReadAhead(cfg), inFlight: map[*delivery]struct{}{}, laneTrouble: map[*lane]error{}, quiet: make(chan struct{}),
 	}
 	r.gate = newGate(cfg, r.resize)
 	r.live = &lane{
@@ -96,7 +97,7 @@ func (r *route) warnOfPush() {
 func (r *route) run(ctx, work context.Context) {
 	defer r.sender.Close()
 	defer r.gate.close()
-	deliveries := newCrew(func(d *delivery) { r.deliver(ctx, work, d) })
+	deliveries := newCrew(r.cfg.Concurrency, func(d *delivery) { r.deliver(ctx, work, d) })
 	var loops sync.WaitGroup
 	for _, l := range []*lane{r.live, r.replay} {
 		l.puller = pull.New(pull.Options{
@@ -129,10 +130,11 @@ func (r *route) run(ctx, work context.Context) {
 	keeper.Wait()
 }
 
-// resize bounds what the lanes have in hand to what the gate lets through.
+// resize bounds what the lanes have in hand to what the gate lets through, and what is
+// read ahead of it.
 func (r *route) resize(n int) {
 	r.metrics.breaker(n == 0)
-	r.live.puller.SetLimit(n)
+	r.live.puller.SetLimit(r.ahead.resize(n))
 	r.replay.puller.SetLimit((n + replayShare - 1) / replayShare)
 }
 
@@ -171,7 +173,7 @@ func (r *route) count(d *delivery, out Outcome) {
 		return
 	}
 	r.failed++
-	r.lastError, r.lastErrorAt = out.Error, time.Now()
+	r.lastError, r.lastErrorAt = out.Error, last.At
 }
 
 func (r *route) release(d *delivery) {

@@ -232,11 +232,11 @@ type request struct {
 }
 
 // ask sends a request for the places that are free. While one is under way it waits
-// until a quarter of the limit is free, so that fast receivers get batches and slow
-// ones every place at once. The lock is held.
+// until half of the limit is free, so that fast receivers get batches and slow ones
+// every place at once. The lock is held.
 func (p *Puller) ask() {
 	free := p.limit - p.inHand - p.asked
-	if p.inbox == "" || p.stopping || free <= 0 || (p.asked > 0 && free < p.limit/4) {
+	if p.inbox == "" || p.stopping || free <= 0 || (p.asked > 0 && free < p.limit/2) {
 		p.bytesUnwanted()
 		return
 	}

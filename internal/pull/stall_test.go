@@ -62,7 +62,7 @@ func run(t testing.TB, s *testkit.Server, messages int, budget *pull.Budget) tim
 		t.Fatal(err)
 	}
 	for range messages {
-		if _, err := js.PublishAsync("s.x", []byte("a message of some bytes")); err != nil {
+		if _, err := js.PublishAsync("s.x", []byte("a message of some bytes"), jetstream.WithStallWait(time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 	}
