@@ -174,3 +174,43 @@ func TestDLQJobOutlivesRelay(t *testing.T) {
 	testkit.Eventually(t, func() bool { status, _ := get(t, admin+"/readyz"); return status == http.StatusOK }, "relay to be ready")
 	dlq(t, admin, 0, []string{"done: 30 of 30 done, 30 delivered"}, "job", id, "--watch")
 }
+
+// Two processes on one database: of two people who replay one dead letter at once, each
+// on another's page, one is told of the other, and the receiver sees it once; so it does
+// each of a job that both advance.
+func TestDLQTwoProcesses(t *testing.T) {
+	const alone, inJob = 10, 200
+	h := newHouse(t)
+	receiver := testkit.NewReceiver(t, testkit.Status(http.StatusUnprocessableEntity))
+	routes := writeRoutes(t, ordersRoute, receiver.URL)
+	admins := []string{h.run(routes).admin(), h.run(routes).admin()}
+	h.publish(0, alone+inJob)
+	awaitDeadLetters(t, admins[0], alone+inJob)
+	h.awaitSettled("relay-billing")
+	receiver.Answer(testkit.Status(http.StatusNoContent))
+	before := len(receiver.Requests())
+
+	for _, d := range deadLetters(t, admins[0], "")[:alone] {
+		statuses := make(chan int)
+		for _, admin := range admins {
+			go func() {
+				resp, err := http.Post(admin+"/api/v1/dead-letters/"+d.ID+"/replay", "application/json", strings.NewReader("{}"))
+				if err != nil {
+					t.Error(err)
+					statuses <- 0
+					return
+				}
+				_ = resp.Body.Close()
+				statuses <- resp.StatusCode
+			}()
+		}
+		if first, second := <-statuses, <-statuses; min(first, second) != http.StatusAccepted || max(first, second) != http.StatusConflict {
+			t.Errorf("two replays of one: %d and %d, want %d and %d", first, second, http.StatusAccepted, http.StatusConflict)
+		}
+	}
+	dlq(t, admins[1], 0, []string{"done: 200 of 200 done, 200 delivered"}, "replay", "--all", "--yes")
+	testkit.Eventually(t, func() bool { return len(deadLetters(t, admins[0], "state=delivered")) == alone+inJob }, "all delivered")
+	if n := len(receiver.Requests()) - before; n != alone+inJob {
+		t.Errorf("%d requests for %d replays", n, alone+inJob)
+	}
+}
