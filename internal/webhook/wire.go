@@ -126,14 +126,13 @@ func (w *wire) write(ctx context.Context, header fields, body []byte, end time.T
 func (w *wire) writeLong(ctx context.Context, body []byte, end time.Time) error {
 	soon := time.Now().Add(alone)
 	if soon.Before(end) {
-		w.setWriteDeadline(ctx, soon)
+		_ = w.conn.SetWriteDeadline(soon) // it fails on a closed connection, and then the write does
 	}
 	rest := net.Buffers{w.out.Bytes(), body}
 	n, err := rest.WriteTo(w.conn)
 	w.sent = n > 0
-	if soon.Before(end) {
-		w.setWriteDeadline(ctx, end)
-	}
+	_ = w.conn.SetWriteDeadline(end)
+	// The caller's interrupt came before that, and is seen here, or comes after it.
 	if !errors.Is(err, os.ErrDeadlineExceeded) || !soon.Before(end) || ctx.Err() != nil {
 		return err
 	}
@@ -143,14 +142,6 @@ func (w *wire) writeLong(ctx context.Context, body []byte, end time.Time) error 
 		w.sending <- err
 	}()
 	return nil
-}
-
-// setWriteDeadline leaves the interrupt of a caller that has ended as it is.
-func (w *wire) setWriteDeadline(ctx context.Context, t time.Time) {
-	_ = w.conn.SetWriteDeadline(t) // it fails on a closed connection, and then the write does
-	if ctx.Err() != nil {
-		w.interrupt()
-	}
 }
 
 // isBroken says that a write found the connection ended by the other side.
