@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/chromedp/cdproto/emulation"
@@ -257,6 +258,30 @@ func TestLive(t *testing.T) {
 	w.becomes("0 of 2")
 }
 
+// TestLiveWhileLookedAt: nobody is kept up to date who does not look.
+func TestLiveWhileLookedAt(t *testing.T) {
+	s := start(t, nil)
+	var streams atomic.Int32
+	web := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/events" {
+			streams.Add(1)
+			defer streams.Add(-1)
+		}
+		s.handler.ServeHTTP(rw, r)
+	}))
+	t.Cleanup(web.Close)
+	w := open(t, web.URL)
+	w.visit("/")
+	for _, look := range []struct {
+		hidden string
+		want   int32
+	}{{"false", 1}, {"true", 0}, {"false", 1}} {
+		w.do(chromedp.Evaluate[chromedp.Void](`void Object.defineProperty(document, "hidden", {value: ` + look.hidden + `, configurable: true});
+			void document.dispatchEvent(new Event("visibilitychange"))`))
+		testkit.Eventually(t, func() bool { return streams.Load() == look.want }, "%d streams while hidden is %s", look.want, look.hidden)
+	}
+}
+
 // TestLiveByPolling: where the stream of events cannot be had, pages change all the same.
 func TestLiveByPolling(t *testing.T) {
 	s := start(t, nil)
@@ -270,7 +295,7 @@ func TestLiveByPolling(t *testing.T) {
 	t.Cleanup(web.Close)
 	w := open(t, web.URL)
 	w.visit("/")
-	w.becomes("Not live: relay does not answer")
+	w.becomes("Not live: relay does not answer", "Updated every 5 s") // at most five seconds after
 	s.add(dead(1, nil))
 	w.becomes("Look at them")
 	w.becomes("Updated every 5 s")

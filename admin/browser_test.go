@@ -382,6 +382,9 @@ func TestHostileTexts(t *testing.T) {
 		record := dead(i, func(d *dlqstore.DeadLetter) {
 			d.OriginalSubject, d.Error, d.Payload = "s."+text, text, []byte(text)
 			d.ConsumerName, d.Stream = text, text
+			if i%2 == 1 { // whoever may write to the dead-letter stream names the route
+				d.Route = text
+			}
 			d.Headers = map[string][]string{text: {text}, "Content-Type": {"text/html"}}
 			d.FailedAt = noon.Add(-time.Duration(i) * time.Minute)
 		})

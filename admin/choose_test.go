@@ -41,6 +41,12 @@ func TestChooseMany(t *testing.T) {
 	ask := s.form("/dead-letters/choose", with(url.Values{"of": {"chosen"}, "do": {"discard"}, "id": ids[:2]}))
 	s.has(ask, "Discard 2", "2 chosen by id", "<strong>2</strong> of <bdi>orders-to-billing", `href="/dead-letters?route=orders-to-billing"`)
 	form := fieldsOf(ask)
+	form.Set("why", strings.Repeat("é", 300))
+	long := s.form("/dead-letters/discard", form.Encode())
+	if long.status != http.StatusBadRequest {
+		t.Errorf("a reason that is too long: %d", long.status)
+	}
+	s.has(long, "Why: at most 512 bytes", "Discard 2", form.Get("why"))
 	form.Set("why", "test traffic")
 	done := s.form("/dead-letters/discard", form.Encode())
 	if want := "/dead-letters?about=2&done=discarded&route=orders-to-billing"; done.header.Get("Location") != want {

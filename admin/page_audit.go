@@ -80,7 +80,7 @@ func (s *Server) auditRows(entries []dlqstore.AuditEntry) []auditRow {
 	for i, e := range entries {
 		row := auditRow{
 			At: s.moment(e.At), By: visible(e.Actor.Name), Source: visible(e.Actor.Source), Action: actionText(e.Action),
-			Route: visible(e.Route), ID: visible(e.DeadLetterID), Detail: visible(e.Reason),
+			Route: cut(visible(e.Route), maxCell), ID: visible(e.DeadLetterID), Detail: visible(e.Reason),
 		}
 		if e.Route != "" {
 			row.RoutePath = routePath(e.Route)

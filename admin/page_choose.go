@@ -143,9 +143,13 @@ func (s *Server) changeManyPage(to dlqstore.State) func(http.ResponseWriter, *ht
 		if err := parseForm(r); err != nil {
 			return err
 		}
+		do, done := doDiscard, "discarded"
+		if to == dlqstore.Dead {
+			do, done = doRestore, "restored"
+		}
 		change := dlqstore.Change{To: to, Reason: r.PostForm.Get("why")}
 		if err := checkText("why", change.Reason); err != nil {
-			return err
+			return s.ask(w, r, do, r.PostForm, err)
 		}
 		var err error
 		if change.Filter, err = filterOf(r.PostForm, s.now()); err != nil {
@@ -156,10 +160,6 @@ func (s *Server) changeManyPage(to dlqstore.State) func(http.ResponseWriter, *ht
 			if n, err = s.opts.Store.Change(r.Context(), change, actor(r)); err != nil {
 				return err
 			}
-		}
-		done := "discarded"
-		if to == dlqstore.Dead {
-			done = "restored"
 		}
 		s.goBack(w, r, done, strconv.Itoa(changed))
 		return nil
@@ -244,7 +244,7 @@ func (s *Server) targets(groups []dlqstore.Group) []targetView {
 	for _, name := range slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
 		return cmp.Or(counts[b]-counts[a], cmp.Compare(a, b))
 	}) {
-		list = append(list, targetView{digits(counts[name]), visible(name), visible(urls[name])})
+		list = append(list, targetView{digits(counts[name]), cut(visible(name), maxCell), visible(urls[name])})
 	}
 	return list
 }

@@ -79,7 +79,7 @@ func (s *Server) deadLetterPage(w http.ResponseWriter, r *http.Request) error {
 	}
 	view := deadLetterView{
 		frame: s.frame(r, d.ID, "dead-letters"), ID: d.ID, Path: deadLetterPath(d.ID),
-		Subject: cut(visible(d.OriginalSubject), maxCell), Route: visible(d.Route), RoutePath: routePath(d.Route),
+		Subject: cut(visible(d.OriginalSubject), maxCell), Route: cut(visible(d.Route), maxCell), RoutePath: routePath(d.Route),
 		State: stateBadge(d.State), Story: story(d), Facts: s.facts(d),
 		Lives: s.lives(d.Attempts), Payload: payloadOf(d, r.URL.Query()), Headers: headersOf(d.Headers),
 		Replaying: d.State == dlqstore.Replaying,

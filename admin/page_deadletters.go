@@ -167,7 +167,7 @@ func (s *Server) routeNames() []string {
 
 func (s *Server) deadLetterRow(d dlqstore.DeadLetter) deadLetterRow {
 	return deadLetterRow{
-		ID: d.ID, Path: deadLetterPath(d.ID), Self: deadLetterPath(d.ID), Route: visible(d.Route), RoutePath: routePath(d.Route),
+		ID: d.ID, Path: deadLetterPath(d.ID), Self: deadLetterPath(d.ID), Route: cut(visible(d.Route), maxCell), RoutePath: routePath(d.Route),
 		Subject: cut(visible(d.OriginalSubject), maxCell), State: stateBadge(d.State), Reason: visible(string(d.Reason)),
 		Cause: cut(visible(causeText(d)), maxCell), Attempts: digits(d.RetryCount), FailedAt: s.moment(d.FailedAt),
 	}

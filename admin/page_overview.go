@@ -155,7 +155,7 @@ func (s *Server) causeRow(g dlqstore.Group) causeRow {
 	}
 	of := "?" + url.Values{"route": {g.Route}, "fingerprint": {g.Fingerprint}}.Encode()
 	return causeRow{
-		Route: visible(g.Route), RoutePath: routePath(g.Route), Cause: cause, Count: digits(g.Count),
+		Route: cut(visible(g.Route), maxCell), RoutePath: routePath(g.Route), Cause: cause, Count: digits(g.Count),
 		Path: listOfDead + of, ReplayPath: "/replays/new" + of, SamplePath: deadLetterPath(g.Sample), FirstSeen: s.moment(g.FirstSeen), LastSeen: s.moment(g.LastSeen),
 	}
 }

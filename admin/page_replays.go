@@ -154,7 +154,7 @@ func (s *Server) showJob(w http.ResponseWriter, r *http.Request, wrong error) er
 	for _, i := range list.Items {
 		view.Rows = append(view.Rows, itemRow{
 			Position: digits(i.Position), ID: visible(i.DeadLetterID), Path: deadLetterPath(i.DeadLetterID),
-			Subject: cut(visible(i.OriginalSubject), maxCell), Route: visible(i.Route), Error: cut(visible(i.Error), maxCell), State: itemBadge(i.State),
+			Subject: cut(visible(i.OriginalSubject), maxCell), Route: cut(visible(i.Route), maxCell), Error: cut(visible(i.Error), maxCell), State: itemBadge(i.State),
 		})
 	}
 	return render(w, s.pages.job, status, view)
@@ -259,6 +259,9 @@ func paceText(spec dlqstore.JobSpec) string {
 func rateText(perSecond float64) string {
 	if perSecond == 0 {
 		return "as fast as the receiver takes"
+	}
+	if whole := math.Trunc(perSecond); whole == perSecond {
+		return digits(int(whole)) + " a second"
 	}
 	return number(perSecond) + " a second"
 }

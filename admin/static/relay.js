@@ -18,7 +18,12 @@ if (live) {
 
   on("htmx:sse:before:connection", (e) => { if (paused) e.preventDefault(); });
   on("htmx:sse:after:connection", (e) => { connection = e.detail.connection; });
-  on("htmx:sse:after:message", () => { last = Date.now(); say("Live"); });
+  on("htmx:sse:after:message", () => {
+    last = Date.now();
+    say("Live");
+    // A page that was hidden before the stream began has not told htmx so.
+    if (document.hidden) document.dispatchEvent(new Event("visibilitychange"));
+  });
   on("visibilitychange", () => { last = Date.now(); });
 
   button.addEventListener("click", () => {
