@@ -154,6 +154,15 @@ func (h *house) mixed(q ledger.Request, nth int) reply {
 	return a
 }
 
+// slower is mixed, with receivers that take so much longer.
+func (h *house) slower(by time.Duration) script {
+	return func(q ledger.Request, nth int) reply {
+		a := h.mixed(q, nth)
+		a.after += by
+		return a
+	}
+}
+
 // always answers everything alike.
 func always(status int) script {
 	return func(ledger.Request, int) reply { return reply{status: status} }

@@ -109,11 +109,7 @@ func paused(h *house) {
 func stopped(h *house) {
 	r := h.start(relayOptions{})
 	h.warm()
-	h.receiver.answer(func(q ledger.Request, nth int) reply {
-		a := h.mixed(q, nth)
-		a.after = time.Second
-		return a
-	})
+	h.receiver.answer(h.slower(time.Second))
 	h.publish(100, 100)
 	for range 3 {
 		h.pause(time.Second, 3*time.Second)
@@ -145,11 +141,7 @@ func noDescriptors(h *house) {
 	h.warm()
 	// Without connections that wait for reuse, and with many at once.
 	h.receiver.srv.Config.SetKeepAlivesEnabled(false)
-	h.receiver.answer(func(q ledger.Request, nth int) reply {
-		a := h.mixed(q, nth)
-		a.after += 100 * time.Millisecond
-		return a
-	})
+	h.receiver.answer(h.slower(100 * time.Millisecond))
 	h.publish(1500, 100)
 	h.pause(time.Second, 2*time.Second)
 	var usual unix.Rlimit
@@ -174,11 +166,7 @@ func littleMemory(h *house) {
 	r := h.start(relayOptions{env: []string{"GOMEMLIMIT=64MiB"}, args: []string{"--max-in-flight-bytes", "8388608"}})
 	h.warm()
 	h.bodyBytes = 512 << 10
-	h.receiver.answer(func(q ledger.Request, nth int) reply {
-		a := h.mixed(q, nth)
-		a.after = 200 * time.Millisecond
-		return a
-	})
+	h.receiver.answer(h.slower(200 * time.Millisecond))
 	l := h.publish(150, 100)
 	peak := 0
 	for stop := false; !stop; {
