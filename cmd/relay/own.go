@@ -42,22 +42,38 @@ func ownAddresses(ctx context.Context, conn *nats.Conn, database string, admin n
 		}
 	}
 	for _, host := range databaseHosts(database) {
-		add(host, "5432")
+		add(host, "")
 	}
 	return own
 }
 
-// databaseHosts are the hosts of postgres://USER:PASSWORD@HOST:PORT,HOST:PORT/DATABASE;
-// none of a SQLite file, or of a socket.
+// databaseHosts are the hosts, with their ports, of
+// postgres://USER:PASSWORD@HOST:PORT,HOST:PORT/DATABASE, or of its parameters host and
+// port, which win; none of a SQLite file, or of a socket.
 func databaseHosts(database string) []string {
-	_, rest, ok := strings.Cut(database, "://")
-	if !ok {
-		return nil
+	_, rest, _ := strings.Cut(database, "://")
+	address, query, _ := strings.Cut(rest, "?")
+	authority, _, _ := strings.Cut(address, "/")
+	var hosts, ports []string
+	for server := range strings.SplitSeq(authority[strings.LastIndex(authority, "@")+1:], ",") {
+		host, port, err := net.SplitHostPort(server)
+		if err != nil {
+			host, port = strings.Trim(server, "[]"), "5432"
+		}
+		hosts, ports = append(hosts, host), append(ports, port)
 	}
-	authority, _, _ := strings.Cut(rest, "/")
-	hosts := authority[strings.LastIndex(authority, "@")+1:]
-	if hosts == "" {
-		return nil
+	parameters, _ := url.ParseQuery(query) // the store refuses what cannot be read
+	if named := parameters.Get("host"); named != "" {
+		hosts = strings.Split(named, ",")
 	}
-	return strings.Split(hosts, ",")
+	if named := parameters.Get("port"); named != "" {
+		ports = strings.Split(named, ",")
+	}
+	var all []string
+	for i, host := range hosts {
+		if host != "" && !strings.HasPrefix(host, "/") {
+			all = append(all, net.JoinHostPort(host, ports[min(i, len(ports)-1)]))
+		}
+	}
+	return all
 }
