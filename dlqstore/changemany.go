@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"database/sql"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -26,31 +25,35 @@ type Change struct {
 	Reason string // of a discard
 }
 
-// chosen is a query for the ids and the routes of what the change is about.
-func (s *store) chosen(c Change, limit int) (string, []any) {
+// families are the ids of all edited copies and of what they are copies of.
+const families = `SELECT id FROM dead_letters WHERE replay_of IS NOT NULL UNION SELECT family FROM dead_letters WHERE replay_of IS NOT NULL`
+
+// filter chooses what the change is about, and with it, when restoring, families.
+func (c Change) filter() Filter {
 	f := c.Filter
 	f.State = Dead
 	if c.To == Dead {
 		f.State = Discarded
 	}
-	w := s.where(f)
-	if c.To == Dead {
-		w.add(`replay_of IS NULL`)
-		w.add(`NOT EXISTS (SELECT 1 FROM dead_letters AS copy WHERE copy.family = dead_letters.id AND copy.replay_of IS NOT NULL)`)
-	}
-	query := `SELECT id, route FROM dead_letters` + w.sql() + ` ORDER BY failed_at, id`
-	if limit > 0 {
-		query += ` LIMIT ` + strconv.Itoa(limit)
-	}
-	return query, w.args
+	return f
 }
 
 func (s *store) CountChange(ctx context.Context, c Change) (int, error) {
-	chosen, args := s.chosen(c, c.Limit)
-	var n int
-	query := `SELECT count(*) FROM (` + chosen + `) AS chosen`
-	if err := s.read.QueryRowContext(ctx, query, args...).Scan(&n); err != nil {
-		return 0, fmt.Errorf("count what would be changed: %w", err)
+	if c.To != Dead {
+		return s.countAll(ctx, c.filter(), c.Limit)
+	}
+	n, err := s.countAll(ctx, c.filter(), 0)
+	if err != nil {
+		return 0, err
+	}
+	w := s.where(c.filter())
+	w.add(fmt.Sprintf(s.dialect.isOneChosen, "id", families))
+	var stay int
+	if err := s.read.QueryRowContext(ctx, `SELECT count(*) FROM dead_letters`+w.sql(), w.args...).Scan(&stay); err != nil {
+		return 0, fmt.Errorf("count edited copies: %w", err)
+	}
+	if n = max(0, n-stay); c.Limit > 0 { // they may have changed in between
+		n = min(n, c.Limit)
 	}
 	return n, nil
 }
@@ -74,8 +77,11 @@ func (s *store) Change(ctx context.Context, c Change, by Actor) (int, error) {
 		if err := s.dialect.lockProjection(ctx, tx); err != nil {
 			return err
 		}
-		chosen, args := s.chosen(c, limit)
-		w := &conditions{args: args}
+		w := s.where(c.filter())
+		if c.To == Dead {
+			w.add(`NOT ` + fmt.Sprintf(s.dialect.isOneChosen, "id", families))
+		}
+		chosen := `SELECT id, route FROM dead_letters` + w.sql() + ` ORDER BY failed_at, id` + limitOf(limit)
 		detail := string(mustJSON(map[string]any{"change": id, "filter": c.Filter}))
 		write := `INSERT INTO audit (at, actor, source, action, reason, detail, dead_letter_id, route, before_sha256, after_sha256)
 			SELECT ` + w.arg(now) + `, ` + w.arg(by.Name) + `, ` + w.arg(by.Source) + `, ` + w.arg(string(action)) + `, ` +

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -112,33 +111,8 @@ func (j Job) route() string {
 
 func (s *store) CountReplay(ctx context.Context, spec JobSpec) (int, error) {
 	f := spec.Filter
-	if f.State = Dead; countable(f) {
-		n, err := s.counted(ctx, f)
-		if spec.Limit > 0 {
-			n = min(n, spec.Limit)
-		}
-		return n, err
-	}
-	w := s.whereReplayed(spec)
-	var n int
-	query := `SELECT count(*) FROM (SELECT 1 FROM dead_letters` + w.sql() + limitOf(spec) + `) AS chosen`
-	if err := s.read.QueryRowContext(ctx, query, w.args...).Scan(&n); err != nil {
-		return 0, fmt.Errorf("count what would be replayed: %w", err)
-	}
-	return n, nil
-}
-
-func (s *store) whereReplayed(spec JobSpec) *conditions {
-	f := spec.Filter
 	f.State = Dead
-	return s.where(f)
-}
-
-func limitOf(spec JobSpec) string {
-	if spec.Limit <= 0 {
-		return ""
-	}
-	return ` LIMIT ` + strconv.Itoa(spec.Limit)
+	return s.countAll(ctx, f, spec.Limit)
 }
 
 func (s *store) StartJob(ctx context.Context, spec JobSpec, by Actor) (Job, error) {
@@ -177,12 +151,14 @@ func insertJob(ctx context.Context, tx *sql.Tx, id string, spec JobSpec, by Acto
 
 // snapshot writes down what the filter chooses now. A job without anything is done.
 func (s *store) snapshot(ctx context.Context, tx *sql.Tx, number int64, spec JobSpec) error {
-	w := s.whereReplayed(spec)
+	f := spec.Filter
+	f.State = Dead
+	w := s.where(f)
 	chosen := w.sql()
 	//nolint:gosec // constants and the numbers of parameters
 	insert := `INSERT INTO replay_items (job, position, dead_letter_id, state, replay)
 		SELECT CAST(` + w.arg(number) + ` AS bigint), row_number() OVER (ORDER BY failed_at, id), id, 'pending', 0
-		FROM dead_letters` + chosen + ` ORDER BY failed_at, id` + limitOf(spec)
+		FROM dead_letters` + chosen + ` ORDER BY failed_at, id` + limitOf(spec.Limit)
 	result, err := tx.ExecContext(ctx, insert, w.args...)
 	if err != nil {
 		return err

@@ -119,6 +119,32 @@ func (s *store) counted(ctx context.Context, f Filter) (int, error) {
 	return n, nil
 }
 
+// countAll counts all that the filter chooses, up to the limit; 0: there is none. What the
+// counts do not tell it has to look for among all.
+func (s *store) countAll(ctx context.Context, f Filter, limit int) (n int, err error) {
+	if countable(f) {
+		n, err = s.counted(ctx, f)
+	} else {
+		w := s.where(f)
+		query := `SELECT count(*) FROM (SELECT 1 FROM dead_letters` + w.sql() + limitOf(limit) + `) AS chosen`
+		if err = s.read.QueryRowContext(ctx, query, w.args...).Scan(&n); err != nil {
+			err = fmt.Errorf("count dead letters: %w", err)
+		}
+	}
+	if limit > 0 {
+		n = min(n, limit)
+	}
+	return n, err
+}
+
+// limitOf ends a query; 0: there is no limit.
+func limitOf(limit int) string {
+	if limit <= 0 {
+		return ""
+	}
+	return ` LIMIT ` + strconv.Itoa(limit)
+}
+
 // conditions are what a WHERE joins with AND.
 type conditions struct {
 	parts []string
