@@ -3,11 +3,14 @@ package dispatcher
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/expr-lang/expr"
 	"github.com/expr-lang/expr/ast"
+	"github.com/expr-lang/expr/file"
 	"github.com/expr-lang/expr/vm"
 )
 
@@ -62,13 +65,14 @@ func (countRounds) Visit(node *ast.Node) {
 }
 
 // CheckFilter says whether the text is an expression that a route's filter: may be.
-// The error gives the position within the text.
+// The error gives the position within the text, in one line.
 func CheckFilter(text string) error {
 	_, err := compileFilter(text)
 	return err
 }
 
-// compileFilter compiles the text of a filter:; the empty text gives nil.
+// compileFilter compiles the text of a filter:; the empty text gives nil. The types
+// within a message are not known, but arithmetic is true or false of none.
 func compileFilter(text string) (*filter, error) {
 	if text == "" {
 		return nil, nil
@@ -79,8 +83,14 @@ func compileFilter(text string) (*filter, error) {
 			w, _ := params[0].(*work) // the only argument that it is ever called with
 			return nil, w.round()
 		}))
+	if at, ok := errors.AsType[*file.Error](err); ok {
+		return nil, fmt.Errorf("%s at line %d, column %d of the expression", at.Message, at.Line, at.Column+1)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("filter: %w", err)
+		return nil, err
+	}
+	if b, ok := program.Node().(*ast.BinaryNode); ok && slices.Contains([]string{"+", "-", "*", "/", "%", "^", "**", ".."}, b.Operator) {
+		return nil, fmt.Errorf("an expression that is true or false, got the result of %s", b.Operator)
 	}
 	f.program = program
 	return f, nil

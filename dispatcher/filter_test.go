@@ -89,9 +89,16 @@ func TestFilterMeansWhatItSays(t *testing.T) {
 			t.Errorf("%s: got %t, %v; want %t", text, got, err, want)
 		}
 	}
-	for _, text := range []string{`#round(1)`, `any(body.items, #work == 1)`} {
-		if err := dispatcher.CheckFilter(text); err == nil {
-			t.Errorf("%s: got no error", text)
+	for text, want := range map[string]string{
+		`#round(1)`:                       "line 1, column 1 ",
+		`any(body.items, #work == 1)`:     "line 1, column",
+		`body.total > && 3`:               `unexpected token Operator("&&") at line 1, column 14 of the expression`,
+		"subject == \"a\" and\nbody.a ==": "line 2, column",
+		`body.total + 3`:                  "true or false, got the result of +",
+		`3`:                               "expected bool, but got int",
+	} {
+		if err := dispatcher.CheckFilter(text); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: got %v, want one line with %q", text, err, want)
 		}
 	}
 }

@@ -58,7 +58,7 @@ const replayShare = 4
 func newRoute(s *shared, cfg routes.Route) (*route, error) {
 	f, err := compileFilter(cfg.Filter)
 	if err != nil {
-		return nil, fmt.Errorf("route %q: %w", cfg.Name, err)
+		return nil, fmt.Errorf("route %q: filter: %w", cfg.Name, err)
 	}
 	sender, err := webhook.New(cfg, s.webhook)
 	if err != nil {

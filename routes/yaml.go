@@ -97,8 +97,9 @@ func (c *converter) convert(y *yaml.Node, depth int) *node {
 		return c.fail(y, codeLimit, tooManyValues, maxNodes)
 	case y.Kind == yaml.AliasNode:
 		return c.alias(y, depth)
-	case y.Style&yaml.TaggedStyle != 0:
-		return c.fail(y, codeTag, "values carry no tags, got %s", quote(y.Tag))
+	}
+	if y.Style&yaml.TaggedStyle != 0 {
+		c.d.fileProblem(c.src, y.Line, y.Column, codeTag, "values carry no tags, got %s", quote(y.Tag))
 	}
 	n := &node{src: c.src, line: y.Line, column: y.Column}
 	switch y.Kind {
@@ -148,7 +149,7 @@ func (c *converter) pairs(n *node, y *yaml.Node, depth int) {
 			merged = append(merged, value)
 		default:
 			if before := first[key.text]; before != nil {
-				c.fail(y.Content[i], codeDuplicateKey, "a key stands once, got %s again; the first is at %s", quote(key.text), before.pos())
+				c.d.fileProblem(c.src, key.line, key.column, codeDuplicateKey, "a key stands once, got %s again; the first is at %s", quote(key.text), before.pos())
 				continue
 			}
 			first[key.text] = key
