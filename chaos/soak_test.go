@@ -15,7 +15,7 @@ import (
 func soak() []scenario {
 	return []scenario{{
 		name: "soak", ownPostgres: true, fit: ledger.Crashed | ledger.Unreached, run: soaked,
-		fault: "every 2 s a random one of 14 faults of two processes, NATS, Postgres, the receivers or the connections between; the result lists them",
+		fault: "every 2 s a random one of 15 faults of two processes, NATS, Postgres, the receivers or the connections between; the result lists them",
 		holds: "the memory of the process that is never killed does not grow",
 	}}
 }
@@ -37,7 +37,8 @@ func soaked(h *house) {
 	const perSecond, every = 50, 2 * time.Second
 	long := soakFor(h)
 	p := newProxy(h.t, h.nodes[0].addr)
-	steady := h.start(relayOptions{nats: p.through(h.natsURL)})
+	clock := h.newClock()
+	steady := h.start(relayOptions{nats: p.through(h.natsURL), clock: clock.path})
 	h.warm()
 	mortal := h.start(relayOptions{})
 
@@ -71,6 +72,11 @@ func soaked(h *house) {
 		{"relay killed", func() { mortal.kill(); h.pause(0, time.Second); mortal = h.start(relayOptions{}) }},
 		{"relay stopped", func() { h.stop(mortal); mortal = h.start(relayOptions{}) }},
 		{"relay paused", func() { freeze(steady.cmd.Process.Pid) }},
+		{"relay's clock jumped", func() {
+			clock.move(time.Duration(h.rng.IntN(49)-24) * time.Hour)
+			h.pause(time.Second, 4*time.Second)
+			clock.move(0)
+		}},
 		{"NATS killed", func() { n.kill(); h.pause(0, time.Second); again() }},
 		{"NATS stopped", func() { n.stop(); h.pause(0, time.Second); again() }},
 		{"NATS paused", func() { freeze(n.cmd.Process.Pid) }},
