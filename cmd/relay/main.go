@@ -28,10 +28,16 @@ func main() {
 	// net/http reports a receiver's stray bytes to the standard logger, quoting them.
 	// Nothing that a receiver sends belongs in the log unasked.
 	log.SetOutput(io.Discard)
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// The first signal asks for a graceful stop; a second one finds the default
-	// handler again and ends the process at once.
-	context.AfterFunc(ctx, stop)
+	// The first signal asks for a graceful stop; a second one finds the default handler
+	// again, from before relay begins to stop, and ends the process at once.
+	ctx, stop := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		signal.Stop(signals)
+		stop()
+	}()
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 

@@ -308,7 +308,7 @@ func TestEmbedded(t *testing.T) {
 		t.Fatalf("send: exit %d, %s%s", code, send.stdout, send.stderr)
 	}
 	r.Wait(t, 1)
-	testkit.Eventually(t, func() bool { return len(deadLetters(t, p.admin(), "reason=rejected")) == 1 }, "the dead letter in SQLite")
+	awaitDeadLetters(t, p.admin(), 1)
 	p.signal(syscall.SIGKILL)
 	p.wait()
 	p = relay(t, args...)
