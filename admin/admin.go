@@ -218,11 +218,11 @@ func (s *Server) routeViewer(r chi.Router) {
 // routeOperator routes what changes something, and the forms that lead there. The API's
 // replay asks for an editor itself when it is an edited one.
 func (s *Server) routeOperator(r chi.Router) {
-	r.Post("/routes/{name}/pause", s.page(s.pausePage))
-	r.Post("/routes/{name}/resume", s.page(s.resumePage))
-	r.Post("/dead-letters/{id}/replay", s.page(s.replayPage))
-	r.Post("/dead-letters/{id}/discard", s.page(s.discardPage))
-	r.Post("/dead-letters/{id}/restore", s.page(s.restorePage))
+	r.Post("/routes/{name}/pause", s.page(s.pausePage(true, "paused")))
+	r.Post("/routes/{name}/resume", s.page(s.pausePage(false, "resumed")))
+	r.Post("/dead-letters/{id}/replay", s.page(s.actPage("replaying", s.replayOne)))
+	r.Post("/dead-letters/{id}/discard", s.page(s.actPage("discarded", s.discardOne)))
+	r.Post("/dead-letters/{id}/restore", s.page(s.actPage("restored", s.restoreOne)))
 	r.Post("/dead-letters/choose", s.page(s.choosePage))
 	r.Post("/dead-letters/discard", s.page(s.changeManyPage(dlqstore.Discarded)))
 	r.Post("/dead-letters/restore", s.page(s.changeManyPage(dlqstore.Dead)))
@@ -233,8 +233,8 @@ func (s *Server) routeOperator(r chi.Router) {
 	r.Post("/replays/{id}/resume", s.page(s.changeJobPage(dlqstore.JobRunning, "resumed")))
 	r.Post("/replays/{id}/cancel", s.page(s.changeJobPage(dlqstore.JobCancelled, "job-cancelled")))
 
-	r.Post("/api/v1/routes/{name}/pause", s.api(s.pauseRoute))
-	r.Post("/api/v1/routes/{name}/resume", s.api(s.resumeRoute))
+	r.Post("/api/v1/routes/{name}/pause", s.api(s.pauseRoute(true)))
+	r.Post("/api/v1/routes/{name}/resume", s.api(s.pauseRoute(false)))
 	r.Post("/api/v1/dead-letters/{id}/replay", s.api(s.replayDeadLetter))
 	r.Post("/api/v1/dead-letters/{id}/discard", s.api(s.discardDeadLetter))
 	r.Post("/api/v1/dead-letters/{id}/restore", s.api(s.restoreDeadLetter))

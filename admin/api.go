@@ -32,24 +32,19 @@ func (s *Server) getRoute(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func (s *Server) pauseRoute(w http.ResponseWriter, r *http.Request) error {
-	return s.pauseOrResume(w, r, true)
-}
-
-func (s *Server) resumeRoute(w http.ResponseWriter, r *http.Request) error {
-	return s.pauseOrResume(w, r, false)
-}
-
-func (s *Server) pauseOrResume(w http.ResponseWriter, r *http.Request, paused bool) error {
-	if err := readJSON(w, r, maxBodyBytes, &struct{}{}); err != nil {
-		return err
+// pauseRoute makes a handler that pauses a route, or resumes it.
+func (s *Server) pauseRoute(paused bool) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if err := readJSON(w, r, maxBodyBytes, &struct{}{}); err != nil {
+			return err
+		}
+		status, err := s.setPaused(r, paused)
+		if err != nil {
+			return err
+		}
+		writeJSON(w, http.StatusOK, status)
+		return nil
 	}
-	status, err := s.setPaused(r, paused)
-	if err != nil {
-		return err
-	}
-	writeJSON(w, http.StatusOK, status)
-	return nil
 }
 
 func (s *Server) reload(w http.ResponseWriter, r *http.Request) error {

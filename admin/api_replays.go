@@ -144,16 +144,21 @@ func (f *filterRequest) parse(now time.Time) (dlqstore.Filter, error) {
 	if f.MinAttempts != 0 {
 		query.Set("min_attempts", strconv.Itoa(f.MinAttempts))
 	}
+	return parseChoice(query, f.IDs, now)
+}
+
+// parseChoice is parseFilter for what is chosen by ids too. Nil: not by ids.
+func parseChoice(query url.Values, ids []string, now time.Time) (dlqstore.Filter, error) {
 	filter, _, err := parseFilter(query, now)
 	if err != nil {
 		return dlqstore.Filter{}, err
 	}
-	for _, id := range f.IDs {
+	for _, id := range ids {
 		if !idPattern.MatchString(id) {
 			return dlqstore.Filter{}, invalid("invalid_body", "filter.ids: %q is not the id of a dead letter", visible(id))
 		}
 	}
-	filter.IDs = f.IDs
+	filter.IDs = ids
 	return filter, nil
 }
 

@@ -275,43 +275,28 @@ func fields(form url.Values) []choice {
 	return list
 }
 
-// filterRequestOf reads what a form chooses.
-func filterRequestOf(form url.Values) (f *filterRequest, err error) {
-	f = &filterRequest{
-		IDs: form["id"], Route: form.Get("route"), Subject: form.Get("subject"), Reason: form.Get("reason"),
-		Fingerprint: form.Get("fingerprint"), Query: form.Get("q"), Since: form.Get("since"), Until: form.Get("until"),
-	}
-	if f.Status, err = parseNumber("status", form.Get("status"), 100, 999); err == nil {
-		f.MinAttempts, err = parseNumber("min_attempts", form.Get("min_attempts"), 1, maxAttempts)
-	}
-	return f, err
-}
-
+// filterOf reads what a form chooses.
 func filterOf(form url.Values, now time.Time) (dlqstore.Filter, error) {
-	f, err := filterRequestOf(form)
-	if err != nil {
-		return dlqstore.Filter{}, err
-	}
-	return f.parse(now)
+	return parseChoice(chosen(form), form["id"], now)
 }
 
 // specOf reads the form of a replay job.
 func specOf(form url.Values, now time.Time) (spec dlqstore.JobSpec, err error) {
-	req := replaysRequest{Ramp: form.Get("ramp") != ""}
-	if req.Filter, err = filterRequestOf(form); err != nil {
+	spec.Ramp = form.Get("ramp") != ""
+	if spec.Filter, err = filterOf(form, now); err != nil {
 		return spec, err
 	}
 	const most = 100_000_000
-	if req.Limit, err = parseNumber("at most", form.Get("limit"), 1, most); err != nil {
+	if spec.Limit, err = parseNumber("at most", form.Get("limit"), 1, most); err != nil {
 		return spec, err
 	}
-	if req.StopAfter, err = parseNumber("pause after", form.Get("stop_after"), 1, most); err != nil {
+	if spec.StopAfter, err = parseNumber("pause after", form.Get("stop_after"), 1, most); err != nil {
 		return spec, err
 	}
-	if req.RatePerSecond, err = parseRate(form); err != nil {
+	if spec.RatePerSecond, err = parseRate(form); err != nil {
 		return spec, err
 	}
-	return req.spec(now)
+	return spec, checkRate(spec.RatePerSecond)
 }
 
 // parseRate reads how many a second a form wants. Empty: 0, no limit.

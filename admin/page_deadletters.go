@@ -189,50 +189,37 @@ func statusText(status int) string {
 	return strconv.Itoa(status)
 }
 
-func (s *Server) replayPage(w http.ResponseWriter, r *http.Request) error {
-	id, err := formOf(r)
-	if err != nil {
-		return err
+// actPage makes a handler that does something to a dead letter and goes back.
+func (s *Server) actPage(done string, do func(r *http.Request, id string) error) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if err := parseForm(r); err != nil {
+			return err
+		}
+		id, err := deadLetterID(r)
+		if err != nil {
+			return err
+		}
+		if err := do(r, id); err != nil {
+			return err
+		}
+		s.goBack(w, r, done, id)
+		return nil
 	}
-	if _, err := s.replay(r.Context(), id, nil, actor(r)); err != nil {
-		return err
-	}
-	s.goBack(w, r, "replaying", id)
-	return nil
 }
 
-func (s *Server) discardPage(w http.ResponseWriter, r *http.Request) error {
-	id, err := formOf(r)
-	if err != nil {
-		return err
-	}
+func (s *Server) replayOne(r *http.Request, id string) error {
+	_, err := s.replay(r.Context(), id, nil, actor(r))
+	return err
+}
+
+func (s *Server) discardOne(r *http.Request, id string) error {
 	reason := r.PostForm.Get("reason")
 	if err := checkText("reason", reason); err != nil {
 		return err
 	}
-	if err := s.opts.Store.Discard(r.Context(), id, reason, actor(r)); err != nil {
-		return err
-	}
-	s.goBack(w, r, "discarded", id)
-	return nil
+	return s.opts.Store.Discard(r.Context(), id, reason, actor(r))
 }
 
-func (s *Server) restorePage(w http.ResponseWriter, r *http.Request) error {
-	id, err := formOf(r)
-	if err != nil {
-		return err
-	}
-	if err := s.opts.Store.Restore(r.Context(), id, actor(r)); err != nil {
-		return err
-	}
-	s.goBack(w, r, "restored", id)
-	return nil
-}
-
-// formOf reads the form of an action and returns the dead letter's id.
-func formOf(r *http.Request) (string, error) {
-	if err := parseForm(r); err != nil {
-		return "", err
-	}
-	return deadLetterID(r)
+func (s *Server) restoreOne(r *http.Request, id string) error {
+	return s.opts.Store.Restore(r.Context(), id, actor(r))
 }

@@ -41,7 +41,8 @@ func (s *Server) editPage(w http.ResponseWriter, r *http.Request) error {
 	}
 	view := editView{
 		frame: s.frame(r, "Edit and replay", "dead-letters"), ID: d.ID, Path: deadLetterPath(d.ID),
-		Subject: cut(visible(d.OriginalSubject), maxCell), Route: cut(visible(d.Route), maxCell), Cannot: cannotEdit(d), IsJSON: isJSON(d.Payload), Locked: headersOf(lockedOf(d.Headers)),
+		Subject: cut(visible(d.OriginalSubject), maxCell), Route: cut(visible(d.Route), maxCell), Cannot: cannotEdit(d),
+		IsJSON: isJSON(d.Payload), Locked: headersOf(lockedOf(d.Headers)),
 	}
 	if strings.Contains(headerText(d.Headers, d.Headers), hidden) {
 		view.Hidden = hidden

@@ -18,16 +18,17 @@ type replaysView struct {
 
 // jobRow is a replay job and how far it is.
 type jobRow struct {
-	ID, Path                            string
-	State                               badge
-	What, Pace, Note                    string
-	Done, Total                         int // for the bar
-	Progress, Rate, Left                string
-	Delivered, Failed, Skipped, Flight  string
-	By                                  string
-	CreatedAt                           moment
-	CanPause, CanResume, CanCancel, New bool
-	FormToken, Back                     string // of its forms
+	ID, Path                           string
+	State                              badge
+	What, Pace, Note                   string
+	Done, Total                        int // for the bar
+	Progress, Rate, Left               string
+	Delivered, Failed, Skipped, Flight string
+	By                                 string
+	CreatedAt                          moment
+	Acts                               []act // what may be done with it
+	New                                bool
+	FormToken, Back                    string // of its forms
 }
 
 // shownJobs is how many of the newest jobs the page lists.
@@ -188,9 +189,14 @@ func (s *Server) jobRow(j dlqstore.Job, f frame) jobRow {
 		row.Left = "about " + eta.Round(time.Second).String() + " left"
 		row.Rate = number(math.Round(10*float64(j.Remaining())/eta.Seconds())/10) + " a second"
 	}
-	row.CanPause = f.MayOperate && j.State == dlqstore.JobRunning
-	row.CanResume = f.MayOperate && j.State == dlqstore.JobPaused
-	row.CanCancel = row.CanPause || row.CanResume
+	cancel := act{"cancel", "Cancel", "cross"}
+	switch {
+	case !f.MayOperate:
+	case j.State == dlqstore.JobRunning:
+		row.Acts = []act{{"pause", "Pause", "pause"}, cancel}
+	case j.State == dlqstore.JobPaused:
+		row.Acts = []act{{"resume", "Resume", "play"}, cancel}
+	}
 	return row
 }
 

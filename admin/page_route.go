@@ -123,18 +123,13 @@ func (s *Server) recentRow(a fleet.Attempt) recentRow {
 	return row
 }
 
-func (s *Server) pausePage(w http.ResponseWriter, r *http.Request) error {
-	if _, err := s.setPaused(r, true); err != nil {
-		return err
+// pausePage makes a handler that pauses a route, or resumes it.
+func (s *Server) pausePage(paused bool, done string) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if _, err := s.setPaused(r, paused); err != nil {
+			return err
+		}
+		s.goBack(w, r, done, "")
+		return nil
 	}
-	s.goBack(w, r, "paused", "")
-	return nil
-}
-
-func (s *Server) resumePage(w http.ResponseWriter, r *http.Request) error {
-	if _, err := s.setPaused(r, false); err != nil {
-		return err
-	}
-	s.goBack(w, r, "resumed", "")
-	return nil
 }

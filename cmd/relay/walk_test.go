@@ -6,12 +6,14 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
+	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/crypto/bcrypt"
 
 	"relay/dlqstore"
@@ -122,13 +124,13 @@ func (h *house) outage(ill, malformed, test int) {
 			event, err := dlqstore.Attempt{ID: d.ID, Route: d.Route, Number: 1, At: d.FailedAt, Status: d.Status, Error: d.Error,
 				Duration: 31 * time.Millisecond, Response: []byte(`{"error":"total: a number wanted"}`), Verdict: "term"}.Encode()
 			if err == nil {
-				_, err = h.js.PublishMsgAsync(event)
+				_, err = h.js.PublishMsgAsync(event, jetstream.WithStallWait(time.Minute))
 			}
 			if err != nil {
 				h.t.Fatal(err)
 			}
 		}
-		if _, err := h.js.PublishMsgAsync(dlqstore.Record{DeadLetter: d}.Encode("dlq.billing." + d.OriginalSubject)); err != nil {
+		if _, err := h.js.PublishMsgAsync(dlqstore.Record{DeadLetter: d}.Encode("dlq.billing."+d.OriginalSubject), jetstream.WithStallWait(time.Minute)); err != nil {
 			h.t.Fatal(err)
 		}
 	}
@@ -213,7 +215,11 @@ func TestOperatorsWalk(t *testing.T) {
 	w.do(chromedp.SetValue(`.pace input[name=rate]`, "2000"))
 	w.click(`.pace button`)
 	w.sees("The new rate holds", "2,000 a second")
-	receiver.Wait(t, 5*watched)
+	thousands := regexp.MustCompile(`[1-9],\d{3} of 12,400`)
+	testkit.Eventually(t, func() bool {
+		text, err := chromedp.Run(ctx, chromedp.Text("body"))
+		return err == nil && thousands.MatchString(text)
+	}, "a thousand and more on the page of the job")
 	w.shoot("walk-5-faster")
 	w.sees("12,400 of 12,400", "Done")
 

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -234,7 +235,7 @@ func unpack(data []byte, most int64, v any) error {
 // report is of this process; mu is held.
 func (f *Fleet) report() report {
 	own := report{
-		ID: f.id, Process: Process{f.o.Instance, f.o.Version, f.since}, Bounds: f.own.bounds, Routes: f.own.report(), heard: time.Now(),
+		ID: f.id, Process: f.process(), Bounds: f.own.bounds, Routes: f.own.report(), heard: time.Now(),
 	}
 	if f.o.Local != nil {
 		for name, failure := range f.o.Local.Failures() {
@@ -262,23 +263,21 @@ func (f *Fleet) hear(m *nats.Msg) {
 	}
 }
 
-// all are the reports of all processes, this one first; mu is held.
-func (f *Fleet) all() []report {
+// look returns the reports of the other processes, the eldest first, and has them asked
+// often while somebody does so; mu is held.
+func (f *Fleet) look() []report {
 	f.looked = time.Now()
-	list := []report{f.report()}
-	for _, r := range f.others {
-		list = append(list, r)
-	}
-	slices.SortFunc(list[1:], func(a, b report) int { return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.ID, b.ID)) })
-	return list
+	return slices.SortedFunc(maps.Values(f.others), func(a, b report) int { return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.ID, b.ID)) })
 }
+
+func (f *Fleet) process() Process { return Process{f.o.Instance, f.o.Version, f.since} }
 
 // Processes are those that are there: this one, then the others, the eldest first.
 func (f *Fleet) Processes() []Process {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var list []Process
-	for _, r := range f.all() {
+	list := []Process{f.process()}
+	for _, r := range f.look() {
 		list = append(list, r.Process)
 	}
 	return list
@@ -301,7 +300,7 @@ func (f *Fleet) Figures() map[string]Figures {
 	defer f.mu.Unlock()
 	sums := map[string]*sum{}
 	bounds := f.own.bounds
-	for _, r := range f.all() {
+	for _, r := range append(f.look(), f.report()) {
 		for name, one := range r.Routes {
 			if sums[name] == nil {
 				sums[name] = &sum{}
