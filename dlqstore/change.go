@@ -14,17 +14,7 @@ import (
 
 func (s *store) StartReplay(ctx context.Context, id string, edit *Edit, by Actor) (Replay, error) {
 	var r Replay
-	err := s.inTx(ctx, func(tx *sql.Tx) error {
-		family, err := s.lockFamily(ctx, tx, id)
-		if err != nil {
-			return err
-		}
-		if err := family.is(id, Dead); err != nil {
-			return err
-		}
-		if err := family.onlyOne(id); err != nil {
-			return err
-		}
+	err := s.inFamily(ctx, "start a replay", id, Dead, true, func(tx *sql.Tx) (err error) {
 		if edit == nil {
 			r, err = s.startPlain(ctx, tx, id, by)
 		} else {
@@ -33,7 +23,7 @@ func (s *store) StartReplay(ctx context.Context, id string, edit *Edit, by Actor
 		return err
 	})
 	if err != nil {
-		return Replay{}, fmt.Errorf("start a replay: %w", err)
+		return Replay{}, err
 	}
 	return r, nil
 }
@@ -120,17 +110,13 @@ func (s *store) PendingReplays(ctx context.Context, limit int) ([]Replay, error)
 		return nil, fmt.Errorf("list pending replays: %w", err)
 	}
 	defer rows.Close()
-	var list []Replay
-	for size := 0; size < maxPageBytes && rows.Next(); {
-		d, err := scanDeadLetter(rows)
-		if err != nil {
-			return nil, fmt.Errorf("list pending replays: %w", err)
-		}
-		list = append(list, Replay{DeadLetter: d, Number: d.ReplayCount})
-		size += len(d.Payload)
-	}
-	if err := rows.Err(); err != nil {
+	page, err := readPage(rows, limit)
+	if err != nil {
 		return nil, fmt.Errorf("list pending replays: %w", err)
+	}
+	list := make([]Replay, len(page.DeadLetters))
+	for i, d := range page.DeadLetters {
+		list[i] = Replay{DeadLetter: d, Number: d.ReplayCount}
 	}
 	return list, nil
 }
@@ -158,38 +144,35 @@ func (s *store) MarkReplaySent(ctx context.Context, replays ...Replay) error {
 }
 
 func (s *store) Discard(ctx context.Context, id, reason string, by Actor) error {
-	err := s.inTx(ctx, func(tx *sql.Tx) error {
-		family, err := s.lockFamily(ctx, tx, id)
-		if err != nil {
-			return err
-		}
-		if err := family.is(id, Dead); err != nil {
-			return err
-		}
+	return s.inFamily(ctx, "discard", id, Dead, false, func(tx *sql.Tx) error {
 		return s.move(ctx, tx, Discarded, auditRow{action: ActionDiscard, id: id, by: by, reason: reason})
 	})
-	if err != nil {
-		return fmt.Errorf("discard: %w", err)
-	}
-	return nil
 }
 
 func (s *store) Restore(ctx context.Context, id string, by Actor) error {
+	return s.inFamily(ctx, "restore", id, Discarded, true, func(tx *sql.Tx) error {
+		return s.move(ctx, tx, Dead, auditRow{action: ActionRestore, id: id, by: by})
+	})
+}
+
+// inFamily changes a dead letter that is in the state, while nobody else changes one of
+// its family. Alone asks that the others of it are discarded.
+func (s *store) inFamily(ctx context.Context, what, id string, state State, alone bool, change func(*sql.Tx) error) error {
 	err := s.inTx(ctx, func(tx *sql.Tx) error {
 		family, err := s.lockFamily(ctx, tx, id)
+		if err == nil {
+			err = family.is(id, state)
+		}
+		if err == nil && alone {
+			err = family.onlyOne(id)
+		}
 		if err != nil {
 			return err
 		}
-		if err := family.is(id, Discarded); err != nil {
-			return err
-		}
-		if err := family.onlyOne(id); err != nil {
-			return err
-		}
-		return s.move(ctx, tx, Dead, auditRow{action: ActionRestore, id: id, by: by})
+		return change(tx)
 	})
 	if err != nil {
-		return fmt.Errorf("restore: %w", err)
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	return nil
 }

@@ -66,8 +66,10 @@ type dialect struct {
 	begin func(context.Context, *sql.Tx) error
 	// lockProjection makes this transaction the only one that projects.
 	lockProjection func(context.Context, *sql.Tx) error
-	upsertRows     func(context.Context, *sql.Tx, []row) error
-	insertAttempts func(context.Context, *sql.Tx, []Attempt) error
+	// upsertRows and insertAttempts are statements for insertMany, which takes the values
+	// of at least one row.
+	upsertRows, insertAttempts string
+	insertMany                 func(ctx context.Context, tx *sql.Tx, statement string, rows [][]any) error
 	// refused says that the database took offence at a value, so that trying again
 	// is no use, while others may pass.
 	refused func(error) bool

@@ -70,6 +70,7 @@ func postgresDialect() dialect {
 		lockProjection: lockPostgresProjection,
 		upsertRows:     upsertPostgresRows,
 		insertAttempts: insertPostgresAttempts,
+		insertMany:     insertColumns,
 		refused:        refusedByPostgres,
 		compactCounts:  []string{compactPostgresCounts},
 		countTables:    `SELECT count(*) FROM pg_tables WHERE schemaname = current_schema() AND tablename = $1`,
@@ -159,8 +160,9 @@ func refusedByPostgres(err error) bool {
 	}
 }
 
-func upsertPostgresRows(ctx context.Context, tx *sql.Tx, rows []row) error {
-	const upsert = `INSERT INTO dead_letters (` + rowColumns + `)
+// Each parameter is a column of all rows.
+const (
+	upsertPostgresRows = `INSERT INTO dead_letters (` + rowColumns + `)
 		SELECT id, route, state, reason, original_subject, payload, headers::jsonb, headers_exact, error, status,
 			response, retry_count, consumer_name, stream, stream_sequence, published_at::timestamptz,
 			failed_at::timestamptz, nullif(replay_of, ''), family, replay_count, died_in, changed_by,
@@ -170,36 +172,27 @@ func upsertPostgresRows(ctx context.Context, tx *sql.Tx, rows []row) error {
 			$17::text[], $18::text[], $19::text[], $20::int[], $21::int[], $22::text[], $23::text[], $24::text[],
 			$25::text[], $26::text[])
 			AS r (` + rowColumns + `)` + onConflict
-	columns := make([][]any, rowColumnCount)
-	for i := range columns {
-		columns[i] = make([]any, 0, len(rows))
-	}
-	for _, r := range rows {
-		for i, v := range r.values() {
-			columns[i] = append(columns[i], v)
-		}
-	}
-	return execColumns(ctx, tx, upsert, columns)
-}
-
-func insertPostgresAttempts(ctx context.Context, tx *sql.Tx, attempts []Attempt) error {
-	const insert = `INSERT INTO dead_letter_attempts (` + attemptColumns + `)
+	insertPostgresAttempts = `INSERT INTO dead_letter_attempts (` + attemptColumns + `)
 		SELECT id, replay, number, route, at::timestamptz, status, error, duration_ms, response_headers::jsonb, response,
 			outcome, instance
 		FROM unnest($1::text[], $2::int[], $3::int[], $4::text[], $5::text[], $6::int[], $7::text[],
 			$8::double precision[], $9::text[], $10::bytea[], $11::text[], $12::text[])
 			AS a (` + attemptColumns + `)
 		ON CONFLICT DO NOTHING`
-	columns := make([][]any, attemptColumnCount)
+)
+
+// insertColumns makes a parameter of each column.
+func insertColumns(ctx context.Context, tx *sql.Tx, statement string, rows [][]any) error {
+	columns := make([]any, len(rows[0]))
 	for i := range columns {
-		columns[i] = make([]any, 0, len(attempts))
-	}
-	for _, a := range attempts {
-		for i, v := range attemptValues(a) {
-			columns[i] = append(columns[i], v)
+		column := make([]any, len(rows))
+		for n, r := range rows {
+			column[n] = r[i]
 		}
+		columns[i] = column
 	}
-	return execColumns(ctx, tx, insert, columns)
+	_, err := tx.ExecContext(ctx, statement, columns...)
+	return err
 }
 
 // compactPostgresCounts touches only what there is to add up. What others add meanwhile
@@ -215,12 +208,3 @@ const compactPostgresCounts = `WITH several AS (
 	INSERT INTO dead_letter_counts
 	SELECT date_trunc(CASE WHEN bucket < $1 THEN 'day' ELSE 'hour' END, bucket, 'UTC') AS larger, route, fingerprint, status, reason, state, sum(n)
 	FROM removed GROUP BY larger, route, fingerprint, status, reason, state HAVING sum(n) <> 0`
-
-func execColumns(ctx context.Context, tx *sql.Tx, query string, columns [][]any) error {
-	args := make([]any, len(columns))
-	for i, c := range columns {
-		args[i] = c
-	}
-	_, err := tx.ExecContext(ctx, query, args...)
-	return err
-}

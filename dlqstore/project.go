@@ -102,16 +102,24 @@ func (s *store) writePart(ctx context.Context, tx *sql.Tx, records []Record, att
 		return err
 	}
 	if len(rows) > 0 {
-		if err := s.dialect.upsertRows(ctx, tx, rows); err != nil {
+		if err := s.dialect.insertMany(ctx, tx, s.dialect.upsertRows, valuesOf(rows, row.values)); err != nil {
 			return fmt.Errorf("write dead letters: %w", err)
 		}
 	}
 	if len(attempts) > 0 {
-		if err := s.dialect.insertAttempts(ctx, tx, attempts); err != nil {
+		if err := s.dialect.insertMany(ctx, tx, s.dialect.insertAttempts, valuesOf(attempts, attemptValues)); err != nil {
 			return fmt.Errorf("write attempts: %w", err)
 		}
 	}
 	return s.settle(ctx, tx, idsOf(rows, attempts))
+}
+
+func valuesOf[T any](list []T, values func(T) []any) [][]any {
+	rows := make([][]any, len(list))
+	for i, v := range list {
+		rows[i] = values(v)
+	}
+	return rows
 }
 
 // rowsOf makes one row of all records of a delivery: the payload of whichever has it,

@@ -22,7 +22,6 @@ const (
 	rowColumns = `id, route, state, reason, original_subject, payload, headers, headers_exact, error, status,
 		response, retry_count, consumer_name, stream, stream_sequence, published_at, failed_at, replay_of, family,
 		replay_count, died_in, changed_by, changed_at, error_class, cause, fingerprint`
-	rowColumnCount = 26
 
 	insertRow = `INSERT INTO dead_letters (` + rowColumns + `)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, nullif($18, ''), $19, $20,
@@ -57,11 +56,8 @@ func (r row) values() []any {
 }
 
 // attemptColumns are what attemptValues returns, in its order.
-const (
-	attemptColumns = `id, replay, number, route, at, status, error, duration_ms, response_headers, response, outcome,
-		instance`
-	attemptColumnCount = 12
-)
+const attemptColumns = `id, replay, number, route, at, status, error, duration_ms, response_headers, response, outcome,
+	instance`
 
 func attemptValues(a Attempt) []any {
 	headers, _ := headerColumns(a.ResponseHeaders)

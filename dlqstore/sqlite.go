@@ -73,8 +73,9 @@ func sqliteDialect() dialect {
 		// There is one writer: every transaction has the database for itself.
 		begin:          nothing,
 		lockProjection: nothing,
-		upsertRows:     upsertSQLiteRows,
+		upsertRows:     insertRow + onConflict,
 		insertAttempts: insertSQLiteAttempts,
+		insertMany:     insertEach,
 		refused:        refusedBySQLite,
 		compactCounts:  []string{addSQLiteHours, removeSQLiteHours},
 		countTables:    `SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = $1`,
@@ -119,31 +120,18 @@ const (
 	removeSQLiteHours = `DELETE FROM dead_letter_counts WHERE n = 0 OR bucket < $1 AND bucket NOT LIKE '%T00:%'`
 )
 
-func upsertSQLiteRows(ctx context.Context, tx *sql.Tx, rows []row) error {
-	stmt, err := tx.PrepareContext(ctx, insertRow+onConflict)
+const insertSQLiteAttempts = `INSERT INTO dead_letter_attempts (` + attemptColumns + `)
+	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+	ON CONFLICT DO NOTHING`
+
+func insertEach(ctx context.Context, tx *sql.Tx, statement string, rows [][]any) error {
+	stmt, err := tx.PrepareContext(ctx, statement)
 	if err != nil {
 		return err
 	}
 	defer stmt.Close()
 	for _, r := range rows {
-		if _, err := stmt.ExecContext(ctx, r.values()...); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func insertSQLiteAttempts(ctx context.Context, tx *sql.Tx, attempts []Attempt) error {
-	const insert = `INSERT INTO dead_letter_attempts (` + attemptColumns + `)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
-		ON CONFLICT DO NOTHING`
-	stmt, err := tx.PrepareContext(ctx, insert)
-	if err != nil {
-		return err
-	}
-	defer stmt.Close()
-	for _, a := range attempts {
-		if _, err := stmt.ExecContext(ctx, attemptValues(a)...); err != nil {
+		if _, err := stmt.ExecContext(ctx, r...); err != nil {
 			return err
 		}
 	}
