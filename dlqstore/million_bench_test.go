@@ -78,10 +78,10 @@ func BenchmarkMillion(b *testing.B) {
 		benchQueries(b, store, c.name, c.filter)
 	}
 	for name, f := range map[string]dlqstore.Filter{"all": {}, "reason": {Reason: dlqstore.Rejected}} {
-		benchP95(b, "dry run/replay "+name, func() error { _, err := store.CountReplay(b.Context(), dlqstore.JobSpec{Filter: f}); return err })
+		benchP95(b, "count/dry run of a replay, "+name, func() error { _, err := store.CountReplay(b.Context(), dlqstore.JobSpec{Filter: f}); return err })
 		for _, to := range []dlqstore.State{dlqstore.Discarded, dlqstore.Dead} {
 			change := dlqstore.Change{To: to, Filter: f}
-			benchP95(b, "dry run/to "+string(to)+" "+name, func() error { _, err := store.CountChange(b.Context(), change); return err })
+			benchP95(b, "count/dry run to "+string(to)+", "+name, func() error { _, err := store.CountChange(b.Context(), change); return err })
 		}
 	}
 	texts := []struct {
