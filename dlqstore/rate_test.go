@@ -15,9 +15,9 @@ func testJobRate(t *testing.T, s dlqstore.Store, raw *sql.DB) {
 	want(t, "at the first rate", advance(t, s, job.ID).InFlight, 1)
 
 	for range 2 { // the second time it is that already
-		changed, err := s.ChangeJobRate(t.Context(), job.ID, 0, bob)
+		changed, err := s.ChangeJobRate(t.Context(), job.ID, 1e9, bob)
 		check(t, err)
-		want(t, "the rate", changed.Spec.RatePerSecond, 0)
+		want(t, "the rate", changed.Spec.RatePerSecond, 1e9)
 		want(t, "in flight goes on", figures(changed), "running queued=false: 1 of 40 in flight, 0 delivered, 0 failed, 0 skipped")
 	}
 	want(t, "at the other rate", advance(t, s, job.ID).InFlight, 40)
