@@ -4,7 +4,10 @@
 // Every package that needs a route imports it; it imports none of relay's packages.
 package routes
 
-import "time"
+import (
+	"net/url"
+	"time"
+)
 
 // Config is a routes file (or a folder of them) after expansion, defaults and
 // validation: every value is set, nothing is left to be defaulted by a caller.
@@ -210,6 +213,16 @@ type Webhook struct {
 	// IdempotencyKey sends the delivery's id as Idempotency-Key too. net/http takes
 	// that header as leave to resend a request by itself on a broken connection.
 	IdempotencyKey bool
+}
+
+// PublicURL is the URL as it may be shown to anybody: scheme, host and path. The rest may
+// hold a secret.
+func (w Webhook) PublicURL() string {
+	u, err := url.Parse(w.URL)
+	if err != nil {
+		return ""
+	}
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 }
 
 // Secret refers to a value that is kept out of the routes file: an environment

@@ -27,7 +27,7 @@ func TestOnlyThoseWhoMay(t *testing.T) {
 	admin := relay.admin()
 	h.publish(0, 1)
 
-	dlq(t, admin, 2, []string{"log in first"}, "list")
+	dlq(t, admin, 2, []string{"set RELAY_ADMIN_TOKEN to a token"}, "list")
 	t.Setenv(adminToken, "guessed")
 	dlq(t, admin, 2, []string{"the token is wrong"}, "list")
 	testkit.Eventually(t, func() bool { status, _ := get(t, admin+"/readyz"); return status == http.StatusOK }, "relay to be ready")

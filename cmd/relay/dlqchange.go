@@ -66,7 +66,7 @@ func (f *confirmFlags) confirmed(cmd *cobra.Command, what string, n int) (bool, 
 		return true, nil
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "%s %s? [y/N] ", what, letters(n))
-	line, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
+	line, err := bufio.NewReader(input(cmd)).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return false, unusable(err)
 	}

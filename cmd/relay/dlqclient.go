@@ -109,7 +109,7 @@ func (c *adminClient) do(ctx context.Context, method, path string, body []byte, 
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode >= http.StatusMultipleChoices {
-		return refused(resp)
+		return c.refused(resp)
 	}
 	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
 		return unusable(fmt.Errorf("read the answer of %s: %w", c.base, err))
@@ -117,7 +117,7 @@ func (c *adminClient) do(ctx context.Context, method, path string, body []byte, 
 	return nil
 }
 
-func refused(resp *http.Response) error {
+func (c *adminClient) refused(resp *http.Response) error {
 	var body struct {
 		Error struct {
 			Message string `json:"message"`
@@ -129,6 +129,9 @@ func refused(resp *http.Response) error {
 		return unusable(fmt.Errorf("%s answered %s; is that relay's admin address?", resp.Request.URL.Host, resp.Status))
 	}
 	r := &refusal{resp.StatusCode, body.Error.Message}
+	if r.status == http.StatusUnauthorized && c.token == "" {
+		r.message = "relay asks who you are: set " + adminToken + " to a token of its --admin-tokens"
+	}
 	if r.status == http.StatusNotFound || r.status == http.StatusConflict {
 		return wrong(r)
 	}

@@ -24,7 +24,7 @@ func (o *dlqOptions) importCommand() *cobra.Command {
 	var ask confirmFlags
 	ask.add(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		in := cmd.InOrStdin()
+		in := input(cmd)
 		total := -1
 		if args[0] != "-" {
 			f, err := os.Open(args[0])

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -133,6 +134,9 @@ const listenSecret = "RELAY_SECRET"
 func (l *listening) turnTo(to string, headers []string) error {
 	if !strings.Contains(to, "://") {
 		to = "http://" + to
+	}
+	if u, err := url.Parse(to); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return fmt.Errorf("--forward-to takes an http or https URL, got %q", to)
 	}
 	l.secret = cmp.Or(l.secret, webhook.NewSecret())
 	w := &l.route.Webhook

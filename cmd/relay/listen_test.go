@@ -107,6 +107,7 @@ func TestListenRefuses(t *testing.T) {
 	for want, args := range map[string][]string{
 		"--forward-to":                  {"--route", "billing"},
 		`no route "biling"`:             {"--route", "biling", "--forward-to", "x"},
+		"--forward-to takes an http":    {"--route", "billing", "--forward-to", "ftp://x"},
 		"--since":                       {"--route", "billing", "--forward-to", "x", "--since", "yesterday"},
 		"--output":                      {"--route", "billing", "--forward-to", "x", "--output", "xml"},
 		"takes keys from a terminal":    {"--route", "billing", "--forward-to", "x", "--output", "interactive"},

@@ -60,7 +60,7 @@ func namedRoutes(cmd *cobra.Command, path string) (*routes.Config, error) {
 		return nil, unusable(errNoRoutes)
 	}
 	return loadRoutes(func() (*routes.Config, error) {
-		return routes.Load([]string{path}, routes.Options{Stdin: cmd.InOrStdin(), CheckFilter: dispatcher.CheckFilter})
+		return routes.Load([]string{path}, routes.Options{Stdin: input(cmd), CheckFilter: dispatcher.CheckFilter})
 	}, cmd.ErrOrStderr())
 }
 

@@ -55,7 +55,7 @@ func listRoutes(w io.Writer, c *routes.Config) error {
 		if !r.Enabled {
 			name += " (disabled)"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", name, r.Stream, strings.Join(r.FilterSubjects, ", "), r.Webhook.URL, r.Pos)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", name, r.Stream, strings.Join(r.FilterSubjects, ", "), r.Webhook.PublicURL(), r.Pos)
 	}
 	if err := t.Flush(); err != nil {
 		return wrong(fmt.Errorf("write the list: %w", err))
@@ -100,7 +100,7 @@ func explain(w io.Writer, c *routes.Config, subject string) {
 			why = fmt.Sprintf("filter %s matches, but the route is disabled", filter)
 		default:
 			taken++
-			word, why = "yes", fmt.Sprintf("filter %s of stream %s matches; POST %s", filter, r.Stream, r.Webhook.URL)
+			word, why = "yes", fmt.Sprintf("filter %s of stream %s matches; POST %s", filter, r.Stream, r.Webhook.PublicURL())
 			if r.Filter != "" {
 				why += fmt.Sprintf("\n       if the message passes its filter: %s", r.Filter)
 			}

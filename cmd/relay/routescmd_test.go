@@ -8,7 +8,7 @@ import (
 func TestRoutesExplain(t *testing.T) {
 	file := writeRoutes(t, `
 streams: [{ name: ORDERS, subjects: [orders.>] }]
-defaults: { stream: ORDERS, webhook: { url: "http://127.0.0.1:9000/hooks" } }
+defaults: { stream: ORDERS, webhook: { url: "http://127.0.0.1:9000/hooks?token=hidden" } }
 routes:
   - { name: all, filter_subjects: [orders.>], filter: 'body.total > 0' }
   - { name: updates, filter_subjects: [orders.*.updated, orders.deleted] }
@@ -34,6 +34,9 @@ routes:
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
+	}
+	if _, list, _ := command(t, "", "routes", "show", "--routes", file); strings.Contains(out+list, "hidden") {
+		t.Errorf("a URL's query, which may hold a secret, is shown:\n%s%s", out, list)
 	}
 	if code, _, errText := command(t, "", "routes", "explain", "orders.*", "--routes", file); code != exitUsage || !strings.Contains(errText, "wildcards") {
 		t.Errorf("a subject with a wildcard: exit %d, %s", code, errText)

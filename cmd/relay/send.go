@@ -44,7 +44,7 @@ func sendCommand() *cobra.Command {
 		if perSecond < 0 {
 			return unusable(fmt.Errorf("--rate: want 0 or more, got %g", perSecond))
 		}
-		m, err := sampleOrMessage(sample, args, headers, cmd.InOrStdin())
+		m, err := sampleOrMessage(sample, args, headers, input(cmd))
 		if err != nil {
 			return unusable(err)
 		}

@@ -55,7 +55,7 @@ func testCommand() *cobra.Command {
 		if subject == "" {
 			subject = exampleSubject(r)
 		}
-		msg, err := message(append([]string{subject}, args[1:]...), headers, cmd.InOrStdin())
+		msg, err := message(append([]string{subject}, args[1:]...), headers, input(cmd))
 		if err != nil {
 			return unusable(err)
 		}
@@ -105,9 +105,9 @@ func tryRoute(ctx context.Context, w io.Writer, r routes.Route, m webhook.Messag
 	var sent []string
 	answer := sender.Send(httptrace.WithClientTrace(ctx, headersSent(&sent)), &m)
 	if errors.Is(ctx.Err(), context.Canceled) {
-		return unusable(errors.New("interrupted"))
+		return unusable(errInterrupted)
 	}
-	fmt.Fprintf(w, "POST %s\n%s\n%s\n\n", r.Webhook.URL, strings.Join(sent, ""), shown(m.Body))
+	fmt.Fprintf(w, "POST %s\n%s\n%s\n\n", r.Webhook.PublicURL(), strings.Join(sent, ""), shown(m.Body))
 	printAnswer(w, answer)
 	return printOutcome(w, dispatcher.Judge(answer, m.Attempt, r))
 }

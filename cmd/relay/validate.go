@@ -22,7 +22,12 @@ func validateCommand() *cobra.Command {
 		Long: "Check routes files, or folders of *.yaml, and print every mistake with its place and its cure; - reads standard input.\n" +
 			"Without --live no server is needed. With it: streams are there and have the subjects, consumers can be used, the NATS\n" +
 			"user has its permissions, hosts of webhooks have addresses, secrets can be read.",
-		Args: cobra.MinimumNArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return errors.New("which files? Give a routes file or a folder, or - for standard input")
+			}
+			return nil
+		},
 	}
 	cmd.Flags().StringVar(&format, "format", "text", "text, json or github")
 	nats := natsFlags(cmd)
@@ -32,7 +37,7 @@ func validateCommand() *cobra.Command {
 		if err := oneOf("--format", format, "text", "json", "github"); err != nil {
 			return err
 		}
-		stdin, err := readStdin(cmd.InOrStdin(), args)
+		stdin, err := readStdin(input(cmd), args)
 		if err != nil {
 			return err
 		}

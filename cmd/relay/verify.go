@@ -37,7 +37,7 @@ func verifyCommand() *cobra.Command {
 		if secret == "" {
 			return unusable(errors.New("which secret? Give --secret, or set RELAY_SECRET"))
 		}
-		got, err := evidenceOf(secret, headers, args, cmd.InOrStdin())
+		got, err := evidenceOf(secret, headers, args, input(cmd))
 		if err != nil {
 			return unusable(err)
 		}
@@ -237,8 +237,13 @@ func (e evidence) remains() string {
 		return "without webhook-signature there is nothing to check: the route has no signing.secrets, or a proxy dropped the header"
 	case symmetric && !strings.Contains(signatures, "v1,"):
 		return "the signatures are of ed25519 (v1a) and the secret is a whsec_: verify with the whpk_ key of the pair"
+	case !symmetric && !strings.HasPrefix(e.secret, "whpk_"):
+		return "a secret begins with whsec_, a public key with whpk_; the route's signing.secrets has the one that is shared with you"
 	case !symmetric && !strings.Contains(signatures, "v1a,"):
 		return "the signatures are HMAC (v1) and the key is of ed25519: verify with the whsec_ secret"
+	case json.Valid(e.body):
+		return "no usual mistake that can be undone explains it: the secret is another one than the route's; or the body was parsed and written again,\n" +
+			"which changes numbers such as 129.50 for good (verify the bytes that came); or webhook-id or webhook-timestamp is not as it was sent"
 	default:
 		return "no usual mistake explains it: the secret is another one than the route's, or the body, webhook-id or webhook-timestamp is not as it was sent"
 	}
