@@ -27,7 +27,8 @@ func BenchmarkPages(b *testing.B) {
 		s.project(dlqstore.Batch{})
 	}
 	vacuum(b, url)
-	if _, err := s.store.StartJob(b.Context(), dlqstore.JobSpec{Filter: dlqstore.Filter{Route: "rare"}}, dlqstore.Actor{Name: "anna"}); err != nil {
+	job, err := s.store.StartJob(b.Context(), dlqstore.JobSpec{Filter: dlqstore.Filter{Route: "rare"}}, dlqstore.Actor{Name: "anna"})
+	if err != nil {
 		b.Fatal(err)
 	}
 	list, err := s.store.List(b.Context(), dlqstore.Filter{Route: "route-7", State: dlqstore.Dead}, dlqstore.Page{})
@@ -51,6 +52,7 @@ func BenchmarkPages(b *testing.B) {
 		{"dead letter of a list", "/dead-letters/" + one + "?list=route%3Droute-7"},
 		{"replay many", "/replays/new?route=route-7&reason=rejected"},
 		{"replays", "/replays"},
+		{"replay job", "/replays/" + job.ID},
 		{"audit", "/audit"},
 	} {
 		b.Run(page.name, func(b *testing.B) {
