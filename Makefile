@@ -49,15 +49,16 @@ endif
 	$(WITH_POSTGRES) go test -run '^$$' -bench . -timeout 60m $(PKGS)
 
 # How much of make chaos: RUN=name[,name] for some scenarios, SEEDS for runs of each,
-# SEED for the first seed, SOAK for how long the soak goes on.
+# SEED for the first seed, SOAK for how long the soak goes on, RECORD=1 to write what
+# came of it into docs/reliability.md.
 RUN   ?= all
 SEEDS ?= 1
 SOAK  ?= 30m
 
 .PHONY: chaos
 chaos: setup withpostgres ## break relay and all around it, and count what became of each message
-	cd chaos && CHAOS_RUN=$(RUN) CHAOS_SEEDS=$(SEEDS) CHAOS_SEED=$(SEED) CHAOS_SOAK=$(SOAK) \
-		$(WITH_POSTGRES) go test -v -count=1 -timeout 0 .
+	cd chaos && CHAOS_RUN=$(RUN) CHAOS_SEEDS=$(SEEDS) CHAOS_SEED=$(SEED) CHAOS_SOAK=$(SOAK) CHAOS_RECORD=$(RECORD) \
+		$(WITH_POSTGRES) go test -v -count=1 -timeout 0 -run TestChaos .
 
 .PHONY: run
 run: ## start relay with a sample routes file, receiver and traffic

@@ -20,7 +20,7 @@ func TestInterruptedAtItsInput(t *testing.T) {
 	} {
 		t.Run(line, func(t *testing.T) {
 			stdin, silent := io.Pipe()
-			defer silent.Close() //nolint:errcheck // of a pipe in memory
+			defer silent.Close()
 			ctx, interrupt := context.WithCancel(t.Context())
 			var out bytes.Buffer
 			code := make(chan int)
