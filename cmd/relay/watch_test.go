@@ -33,6 +33,7 @@ func TestWatch(t *testing.T) {
 	file := writeRoutes(t, ordersRoute, a.URL)
 	p := h.run(file, "--watch")
 	admin := p.admin()
+	testkit.Eventually(t, func() bool { status, _ := get(t, admin+"/readyz"); return status == http.StatusOK }, "relay to be ready")
 	h.publish(0, 3)
 	a.Wait(t, 3)
 	h.awaitSettled("relay-billing")
