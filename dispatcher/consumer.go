@@ -49,6 +49,9 @@ func (r *route) ensureLive(ctx context.Context) error {
 	if err := step.run(ctx, r.shared.allowRecreate); err != nil {
 		return err
 	}
+	if step.Action == Update || step.Action == Recreate {
+		r.log.Info("consumer changed to what the file says", "route", r.cfg.Name, "consumer", step.Consumer, "changes", fmt.Sprint(step.Changes))
+	}
 	if stream := p.streams[r.cfg.Stream]; stream != nil {
 		r.sawStream(stream.CachedInfo())
 	}

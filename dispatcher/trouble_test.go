@@ -72,9 +72,12 @@ func TestMendsItsConsumer(t *testing.T) {
 	if _, err := h.js.UpdateConsumer(t.Context(), "ORDERS", edited); err != nil {
 		t.Fatal(err)
 	}
-	h.start(c)
+	d = h.start(c)
 	h.publish("orders.created", "x")
 	r.Wait(t, 1)
+	if log := d.log.String(); !strings.Contains(log, "consumer changed") || !strings.Contains(log, "BackOff") {
+		t.Error("the log does not say what was changed")
+	}
 	if consumer, err = h.js.Consumer(t.Context(), "ORDERS", "relay-billing"); err != nil {
 		t.Fatal(err)
 	}
