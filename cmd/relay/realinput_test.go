@@ -106,7 +106,7 @@ routes:
   - name: moody
     stream: GITHUB
     filter_subjects: [github.>]
-    webhook: { url: "%s/hook", timeout: 500ms }
+    webhook: { url: "%s/hook", timeout: 1s }
     circuit_breaker: { consecutive_failures: 0 }
     retry: { max_attempts: 3, backoff: { initial: 20ms, max: 100ms } }
 `, taker.URL, moody.URL)
