@@ -20,7 +20,7 @@ const (
 	searchDepth = 10_000
 	// Those of a subject lie far apart, each on a page of its own. A pattern's are in no
 	// order of time; if there are few, all are read, once to count them.
-	subjectDepth = 5_000
+	subjectDepth = 2_000
 	// An index for text gives what it finds in no order: of a text that stands in many it
 	// would have to read them all for one page. It does when it is in that many of the
 	// newest of a sample: the newest that are looked at hold a page of it.
