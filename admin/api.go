@@ -125,9 +125,7 @@ func (s *Server) getDeadLetter(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	out := toJSON(d)
-	out.Attempts = attemptsJSON(d.Attempts)
-	writeJSON(w, http.StatusOK, out)
+	writeJSON(w, http.StatusOK, toJSON(d))
 	return nil
 }
 

@@ -44,6 +44,10 @@ func TestDeadLetterJSON(t *testing.T) {
 	if got := got.header.Get("Content-Type"); got != "application/json" {
 		t.Errorf("content type: got %q", got)
 	}
+	list := s.get("/api/v1/dead-letters")
+	if want := `{"dead_letters":[` + want + `],"next_cursor":""}` + "\n"; list.body != want {
+		t.Errorf("in a list: got\n%s\nwant\n%s", list.body, want)
+	}
 }
 
 func TestDeadLetterJSONOfForeignBytes(t *testing.T) {

@@ -37,7 +37,7 @@ type deadLetterJSON struct {
 	StreamSequence uint64        `json:"stream_sequence"`
 	PublishedAt    time.Time     `json:"published_at"`
 	FailedAt       time.Time     `json:"failed_at"`
-	Attempts       []attemptJSON `json:"attempts,omitzero"` // absent in lists
+	Attempts       []attemptJSON `json:"attempts"`
 	ReplayOf       string        `json:"replay_of"`
 }
 
@@ -56,7 +56,7 @@ func toJSON(d dlqstore.DeadLetter) deadLetterJSON {
 		Payload: d.Payload, Headers: d.Headers, Error: d.Error, Status: d.Status,
 		ErrorClass: d.ErrorClass, Fingerprint: d.Fingerprint,
 		RetryCount: d.RetryCount, ConsumerName: d.ConsumerName, Stream: d.Stream, StreamSequence: d.StreamSequence,
-		PublishedAt: d.PublishedAt.UTC(), FailedAt: d.FailedAt.UTC(), ReplayOf: d.ReplayOf,
+		PublishedAt: d.PublishedAt.UTC(), FailedAt: d.FailedAt.UTC(), ReplayOf: d.ReplayOf, Attempts: attemptsJSON(d.Attempts),
 	}
 	if out.Payload == nil {
 		out.Payload = []byte{}

@@ -72,7 +72,8 @@ type DeadLetter struct {
 	ChangedAt time.Time
 	// DiscardReason is why it was discarded; set in the state discarded only.
 	DiscardReason string
-	// Attempts are the failed attempts known, oldest first. Lists leave it nil.
+	// Attempts are the failed attempts known, oldest first. In lists they are without
+	// Response and ResponseHeaders.
 	Attempts []Attempt
 }
 

@@ -40,7 +40,7 @@ func (s *store) List(ctx context.Context, f Filter, p Page) (List, error) {
 	}
 	defer rows.Close()
 	list, err := readPage(rows, limit)
-	if err != nil {
+	if err = errors.Join(err, rows.Close()); err != nil {
 		return List{}, fmt.Errorf("list dead letters: %w", err)
 	}
 	if list.Next == "" && w.depth > 0 {
@@ -48,7 +48,33 @@ func (s *store) List(ctx context.Context, f Filter, p Page) (List, error) {
 			return List{}, fmt.Errorf("list dead letters: %w", err)
 		}
 	}
+	if err := s.readAttempts(ctx, list.DeadLetters); err != nil {
+		return List{}, fmt.Errorf("list dead letters: %w", err)
+	}
 	return list, nil
+}
+
+// readAttempts fills in the attempts of a page, without what the receivers answered:
+// that may be 4 KiB each time.
+func (s *store) readAttempts(ctx context.Context, page []DeadLetter) error {
+	if len(page) == 0 {
+		return nil
+	}
+	at, ids := map[string]*DeadLetter{}, make([]string, len(page))
+	for i := range page {
+		ids[i] = page[i].ID
+		at[ids[i]] = &page[i]
+	}
+	w := &conditions{}
+	s.whereID(w, ids)
+	query := `SELECT id, replay, number, route, at, status, error, duration_ms, '{}', NULL, outcome, instance
+		FROM dead_letter_attempts` + w.sql() + ` ORDER BY replay, number`
+	rows, err := s.read.QueryContext(ctx, query, w.args...)
+	attempts, err := collect(rows, err, scanAttempt)
+	for _, a := range attempts {
+		at[a.ID].Attempts = append(at[a.ID].Attempts, a)
+	}
+	return err
 }
 
 // readPage reads until the page is full, by number or by bytes.

@@ -73,8 +73,8 @@ type Page struct {
 // List is one page of dead letters. It may hold fewer than the limit when payloads
 // are large; only Next tells whether there are more.
 type List struct {
-	DeadLetters []DeadLetter // without Attempts
-	Next        string       // cursor of the next page; empty: this was the last
+	DeadLetters []DeadLetter
+	Next        string // cursor of the next page; empty: this was the last
 	// SearchedTo is set when a search, for text, many attempts or a wide pattern of
 	// subjects, did not look at failures from before that time. The next page goes on
 	// from there.
