@@ -92,13 +92,18 @@ func (j Job) Done() int { return j.Delivered + j.Failed + j.Skipped }
 // Remaining is how many are not at an end yet.
 func (j Job) Remaining() int { return j.Total - j.Done() }
 
-// ETA is how long the rest takes at the pace since the job was started or resumed. 0:
-// that cannot be told.
+// paceShows is how long a job goes on at a pace before an end is told from it: until its
+// first deliveries come back it looks far too slow.
+const paceShows = 3 * time.Second
+
+// ETA is how long the rest takes at the pace since the job was started, resumed or given
+// another rate. 0: that cannot be told, or not yet.
 func (j Job) ETA(now time.Time) time.Duration {
-	if done := j.Done() - j.pacedFrom; j.State == JobRunning && !j.Queued && done > 0 {
-		return time.Duration(float64(now.Sub(j.pacedAt)) / float64(done) * float64(j.Remaining()))
+	took, done := now.Sub(j.pacedAt), j.Done()-j.pacedFrom
+	if j.State != JobRunning || j.Queued || done <= 0 || took < paceShows {
+		return 0
 	}
-	return 0
+	return time.Duration(float64(took) / float64(done) * float64(j.Remaining()))
 }
 
 // route is that of all that the job holds; empty: there are several.

@@ -87,7 +87,8 @@ func testJob(t *testing.T, s dlqstore.Store, raw *sql.DB) {
 	end(t, s, true, list[0], list[1], list[2])
 	job = advance(t, s, job.ID)
 	want(t, "later", figures(job), "running queued=false: 4 of 10 in flight, 3 delivered, 0 failed, 3 skipped")
-	want(t, "an ETA", job.ETA(time.Now()) > 0, true)
+	want(t, "no ETA at once", job.ETA(time.Now().Add(-time.Hour)), time.Duration(0))
+	want(t, "an ETA", job.ETA(time.Now().Add(time.Minute)) > 0, true)
 	end(t, s, false, list[4], list[6], list[8], list[9])
 	// One of them was tried once more by hand, which the job does not count.
 	_, err = s.StartReplay(t.Context(), list[4].ID, nil, bob)

@@ -67,6 +67,7 @@ func (s *store) readAttempts(ctx context.Context, page []DeadLetter) error {
 	}
 	w := &conditions{}
 	s.whereID(w, ids)
+	//nolint:gosec // constants and the numbers of parameters
 	query := `SELECT id, replay, number, route, at, status, error, duration_ms, '{}', NULL, outcome, instance
 		FROM dead_letter_attempts` + w.sql() + ` ORDER BY replay, number`
 	rows, err := s.read.QueryContext(ctx, query, w.args...)
