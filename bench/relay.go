@@ -41,7 +41,9 @@ func startRelay(ctx context.Context, j job) (loop, error) {
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	o := dispatcher.Options{
 		Conn: conn, Config: config, Drain: 5 * time.Second, Logger: slog.New(slog.NewTextHandler(devNull, nil)), Registerer: reg,
-		LookupEnv: func(string) (string, bool) { return "whsec_" + base64.StdEncoding.EncodeToString([]byte(benchKey)), true },
+		LookupEnv: func(string) (string, bool) {
+			return "whsec_" + base64.StdEncoding.EncodeToString([]byte(benchKey)), true
+		},
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	parts, ctx := errgroup.WithContext(ctx)
