@@ -73,7 +73,7 @@ type RouteStatus struct {
 	OldestPendingAt time.Time `json:"oldest_pending_at,omitzero"`
 
 	// What this process did since it started.
-	InFlight    int       `json:"in_flight"` // attempts under way
+	InFlight    int       `json:"in_flight"` // messages in hand
 	Delivered   uint64    `json:"delivered"`
 	Failed      uint64    `json:"failed"` // attempts that failed
 	LastError   string    `json:"last_error"`
