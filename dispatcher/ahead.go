@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"relay/internal/pull"
 	"relay/routes"
 )
 
@@ -37,38 +38,37 @@ func newReadAhead(r routes.Route) *readAhead {
 	}
 }
 
-// resize notes how many may be under way and returns how many to have in hand.
-func (a *readAhead) resize(under int) int {
+// resize lets so many be under way, and the puller have in hand what that takes.
+func (a *readAhead) resize(under int, p *pull.Puller) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.under = under
-	if under == 0 {
-		return 0
-	}
-	return under + a.ahead
+	a.setLimit(p)
 }
 
-// saw notes how long an attempt took, and returns how many to have in hand if that
+// saw notes how long an attempt took, and what the puller is to have in hand if that
 // changes it.
-func (a *readAhead) saw(took time.Duration) (inHand int, changed bool) {
+func (a *readAhead) saw(took time.Duration, p *pull.Puller) {
 	if a.off {
-		return 0, false
+		return
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.pace += (took - a.pace) / 16
 	ahead := min(mostAhead, int(time.Duration(a.under)*readAheadFor/max(a.pace, time.Microsecond)))
 	ahead = 1 << bits.Len(uint(ahead)) >> 1 // in steps, so that it comes to rest
-	if ahead == a.ahead || a.under == 0 {
-		return 0, false
+	if ahead != a.ahead && a.under > 0 {
+		a.ahead = ahead
+		a.setLimit(p)
 	}
-	a.ahead = ahead
-	return a.under + ahead, true
 }
 
-// pace lets the time that an attempt took say how many messages to have in hand.
-func (r *route) pace(took time.Duration) {
-	if n, changed := r.ahead.saw(took); changed {
-		r.live.puller.SetLimit(n)
+// setLimit is called with the lock held: of two changes the later one has to be the last
+// that the puller hears of, or an open breaker would pull.
+func (a *readAhead) setLimit(p *pull.Puller) {
+	n := a.under
+	if n > 0 {
+		n += a.ahead
 	}
+	p.SetLimit(n)
 }

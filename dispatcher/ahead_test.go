@@ -1,7 +1,6 @@
 package dispatcher_test
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"sync"
@@ -75,10 +74,7 @@ func TestReadsAhead(t *testing.T) {
 	}
 	stopped := make(chan struct{})
 	go func() { d.stop(); close(stopped) }()
-	testkit.Eventually(t, func() bool {
-		consumer, err := h.js.Consumer(context.Background(), "ORDERS", "relay-billing")
-		return err == nil && consumer.CachedInfo().NumWaiting == 0
-	}, "the dispatcher to take its requests back")
+	h.awaitNoRequests("ORDERS", "relay-billing")
 	close(release)
 	<-stopped
 	before := len(r.Requests())

@@ -132,7 +132,7 @@ func (r *route) attempt(ctx, work context.Context, d *delivery) Outcome {
 		answered(d.answer)
 		failpoint.Hit(failpoint.Answered)
 		leave(d.answer)
-		r.pace(d.answer.Duration)
+		r.ahead.saw(d.answer.Duration, r.live.puller)
 		out := classify(d.answer, standing{
 			attempt: d.Attempt, since: d.since, now: r.shared.clock.now(),
 			random: rand.Float64(), //nolint:gosec // jitter needs no secrecy

@@ -134,6 +134,15 @@ func (h *house) awaitDead(n int) []dlqstore.Record {
 	return got
 }
 
+// awaitNoRequests waits until a stopping dispatcher has taken its requests back.
+func (h *house) awaitNoRequests(stream, consumer string) {
+	h.t.Helper()
+	testkit.Eventually(h.t, func() bool {
+		c, err := h.js.Consumer(context.Background(), stream, consumer)
+		return err == nil && c.CachedInfo().NumWaiting == 0
+	}, "the dispatcher to take its requests back")
+}
+
 // awaitSettled waits until the consumer has nothing left to deliver or to settle.
 func (h *house) awaitSettled(stream, consumer string) {
 	h.t.Helper()
@@ -333,10 +342,7 @@ routes:
 	h.publish("orders.created", "not taken")
 	stopped := make(chan struct{})
 	go func() { d.stop(); close(stopped) }()
-	testkit.Eventually(t, func() bool {
-		c, err := h.js.Consumer(context.Background(), "ORDERS", "relay-billing")
-		return err == nil && c.CachedInfo().NumWaiting == 0
-	}, "the dispatcher to take its requests back")
+	h.awaitNoRequests("ORDERS", "relay-billing")
 	close(release)
 	<-stopped
 	c, err := h.js.Consumer(t.Context(), "ORDERS", "relay-billing")

@@ -134,7 +134,7 @@ func (r *route) run(ctx, work context.Context) {
 // read ahead of it.
 func (r *route) resize(n int) {
 	r.metrics.breaker(n == 0)
-	r.live.puller.SetLimit(r.ahead.resize(n))
+	r.ahead.resize(n, r.live.puller)
 	r.replay.puller.SetLimit((n + replayShare - 1) / replayShare)
 }
 
