@@ -2,7 +2,6 @@ package admin
 
 import (
 	"context"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -98,18 +97,9 @@ func NewRouteStatus(r routes.Route) RouteStatus {
 	}
 	return RouteStatus{
 		Name: r.Name, Description: r.Description, Stream: r.Stream, FilterSubjects: r.FilterSubjects,
-		URL: redactURL(r.Webhook.URL), Enabled: r.Enabled, State: state,
+		URL: r.Webhook.PublicURL(), Enabled: r.Enabled, State: state,
 		Consumer: r.Consumer.Durable, MaxAckPending: r.Consumer.MaxAckPending, Settings: settingsOf(r),
 	}
-}
-
-// redactURL keeps scheme, host and path: credentials and queries may be secrets.
-func redactURL(raw string) string {
-	u, err := url.Parse(raw)
-	if err != nil {
-		return ""
-	}
-	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 }
 
 // settingsOf names kinds and counts of secrets and headers, never values: a header's

@@ -9,8 +9,8 @@ import (
 )
 
 // The table dead_letter_counts knows, by hour, how many dead letters of a kind there
-// are. Triggers keep it, in the transaction of whatever change. Of a million dead letters a page of groups would
-// else have to look at each.
+// are. Triggers keep it, in the transaction of whatever change. Of a million dead letters
+// a page of groups would else have to look at each.
 const (
 	// hoursKept is for how long hours are kept apart before they are added to their day.
 	hoursKept = 72 * time.Hour
@@ -26,7 +26,8 @@ func countable(f Filter) bool {
 	return f.IDs == nil && f.Subject == "" && f.Query == "" && f.MinAttempts == 0
 }
 
-// tally is a table of kinds, with a column n, whose sum of n is how many dead letters the filter chooses. Its parameters are added to those given.
+// tally is a table of kinds, with a column n, whose sum of n is how many dead letters the
+// filter chooses. Its parameters are added to those given.
 func tally(args *[]any, f Filter, now time.Time) string {
 	slice := func(n, table, column string, from, to time.Time) string {
 		w := &conditions{args: *args}

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"reflect"
 	"slices"
-	"strings"
 )
 
 // Event is a change of a route that somebody may want to be told of.
@@ -103,7 +102,7 @@ func (c *checker) notifier(to Webhook) string {
 	d := newDecoder(Options{})
 	d.partial = true // every key has relay's default
 	r, _ := routeKind().read(d, &node{kind: mapping})
-	r.Name, r.Description = name, "Tells "+withoutQuery(to.URL)+" of changes of routes"
+	r.Name, r.Description = name, "Tells "+to.PublicURL()+" of changes of routes"
 	r.Stream, r.FilterSubjects = EventsStream, []string{EventsSubjectPrefix + ">"}
 	r.Filter = fmt.Sprintf("headers[%q] == %q", NotifyHeader, name)
 	r.Webhook, r.DeadLetter = to, c.config.DeadLetter
@@ -112,9 +111,4 @@ func (c *checker) notifier(to Webhook) string {
 	completeRoute(&r)
 	c.notifiers = append(c.notifiers, r)
 	return name
-}
-
-func withoutQuery(url string) string {
-	url, _, _ = strings.Cut(url, "?")
-	return url
 }
