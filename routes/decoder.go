@@ -158,10 +158,10 @@ func (d *decoder) noValue(n *node) {
 // unknownKeys records the keys of n that the shape does not have, and where they
 // belong.
 func (d *decoder) unknownKeys(n *node, s *shape) {
-	names := s.names()
 	for _, p := range n.pairs {
-		if !slices.Contains(names, p.key.text) && !s.ignores(p.key.text) {
-			d.unknownKey(p.key, names)
+		known := slices.ContainsFunc(s.keys, func(k *keyShape) bool { return k.name == p.key.text })
+		if !known && !s.ignores(p.key.text) {
+			d.unknownKey(p.key, s.names())
 		}
 	}
 }

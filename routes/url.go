@@ -26,14 +26,13 @@ func urlKind(want, otherPlace string) kind[string] {
 			if !ok {
 				return "", false
 			}
-			got := n.show()
 			if hasCredentials(text) {
 				n.src.masked[n.line] = n.column
 				d.problem(n, codeURL, "a URL holds no credentials%s", otherPlace)
 				return "", false
 			}
 			if rule, suggestion := urlRule(text); rule != "" {
-				d.suggest(n, suggestion, codeURL, "%s, got %s", rule, got)
+				d.suggest(n, suggestion, codeURL, "%s, got %s", rule, n.show())
 				return "", false
 			}
 			return text, true
