@@ -208,11 +208,10 @@ func (s *store) startItems(ctx context.Context, tx *sql.Tx, job *Job, n int) (in
 	rows, err = tx.QueryContext(ctx, start, string(mustJSON(ids)), by.Name, formatStamp(time.Now()))
 	var started []string
 	replays, err := collect(rows, err, func(s scanner) (auditRow, error) {
-		var id string
-		var replay int
-		err := s.Scan(&id, &replay)
-		started = append(started, id)
-		return auditRow{action: ActionReplay, id: id, by: by, detail: map[string]any{"replay": replay, "job": job.ID}}, err
+		a, err := scanReplay(ActionReplay, s)
+		a.by, a.detail["job"] = by, job.ID
+		started = append(started, a.id)
+		return a, err
 	})
 	if err != nil {
 		return 0, err

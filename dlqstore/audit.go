@@ -27,6 +27,7 @@ const (
 	ActionJobStarted   Action = "job_started"
 	ActionJobPaused    Action = "job_paused" // by relay too, when too many died again
 	ActionJobRunning   Action = "job_running"
+	ActionJobRate      Action = "job_rate"
 	ActionJobCancelled Action = "job_cancelled"
 	ActionJobDone      Action = "job_done" // relay saw it
 )
@@ -121,6 +122,15 @@ type auditRow struct {
 	reason        string
 	before, after string // SHA-256 of the payload, of edits only
 	detail        map[string]any
+}
+
+// scanReplay reads a dead letter's id and the number of its replay, of which the action tells.
+func scanReplay(action Action, s scanner) (auditRow, error) {
+	a := auditRow{action: action}
+	var replay int
+	err := s.Scan(&a.id, &replay)
+	a.detail = map[string]any{"replay": replay}
+	return a, err
 }
 
 // audit records changes in the transaction that makes them.

@@ -106,11 +106,7 @@ func (s *store) PendingReplays(ctx context.Context, limit int) ([]Replay, error)
 		WHERE state = 'replaying' AND replay_sent_at IS NULL
 		ORDER BY changed_at, id LIMIT $1`
 	rows, err := s.read.QueryContext(ctx, pending, limit)
-	if err != nil {
-		return nil, fmt.Errorf("list pending replays: %w", err)
-	}
-	defer rows.Close()
-	page, err := readPage(rows, limit)
+	page, err := readPage(rows, err, limit)
 	if err != nil {
 		return nil, fmt.Errorf("list pending replays: %w", err)
 	}

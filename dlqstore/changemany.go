@@ -82,10 +82,13 @@ func (s *store) Change(ctx context.Context, c Change, by Actor) (int, error) {
 			w.add(`NOT ` + fmt.Sprintf(s.dialect.isOneChosen, "id", families))
 		}
 		chosen := `SELECT id, route FROM dead_letters` + w.sql() + ` ORDER BY failed_at, id` + limitOf(limit)
-		detail := string(mustJSON(map[string]any{"change": id, "filter": c.Filter}))
+		detail := map[string]any{"change": id}
+		if c.Filter.IDs == nil { // else each row would tell of all ids
+			detail["filter"] = c.Filter
+		}
 		write := `INSERT INTO audit (at, actor, source, action, reason, detail, dead_letter_id, route, before_sha256, after_sha256)
 			SELECT ` + w.arg(now) + `, ` + w.arg(by.Name) + `, ` + w.arg(by.Source) + `, ` + w.arg(string(action)) + `, ` +
-			w.arg(c.Reason) + `, ` + w.arg(detail) + `, id, route, '', ''
+			w.arg(c.Reason) + `, ` + w.arg(string(mustJSON(detail))) + `, id, route, '', ''
 			FROM (` + chosen + ` ` + s.dialect.forUpdate + `) AS chosen`
 		var err error
 		if n, err = affected(tx.ExecContext(ctx, write, w.args...)); err != nil {

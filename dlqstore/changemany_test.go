@@ -36,6 +36,7 @@ func testChangeMany(t *testing.T, s dlqstore.Store, raw *sql.DB) {
 	want(t, "the oldest", states(), "-r--DDDDDDDDDD")
 	many(dlqstore.Change{To: dlqstore.Discarded, Filter: dlqstore.Filter{IDs: []string{list[5].ID, list[0].ID, "msg_none"}}}, alice, 1)
 	many(dlqstore.Change{To: dlqstore.Discarded, Filter: dlqstore.Filter{IDs: []string{}}}, alice, 0)
+	want(t, "rows of the audit that tell of all ids", count(t, raw, `SELECT count(*) FROM audit WHERE CAST(detail AS text) LIKE '%msg_none%'`), 0)
 	d := get(t, s, list[2].ID)
 	want(t, "who and why", d.ChangedBy+d.DiscardReason, "alicetest traffic")
 	want(t, "trail", fmt.Sprint(entries(t, s, dlqstore.AuditFilter{DeadLetterID: list[2].ID})), "[alice discard orders test traffic]")

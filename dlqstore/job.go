@@ -203,51 +203,6 @@ func (s *store) Jobs(ctx context.Context, limit int) ([]Job, error) {
 	return jobs, nil
 }
 
-// ChangeJob returns the job unchanged when it is in that state already.
-func (s *store) ChangeJob(ctx context.Context, id string, to JobState, by Actor) (Job, error) {
-	var job Job
-	err := s.inTx(ctx, func(tx *sql.Tx) error {
-		var err error
-		if _, err = readJobs(ctx, tx, ` WHERE id = $1 `+s.dialect.forUpdate, id); err != nil { // the lock
-			return err
-		}
-		if job, err = s.jobByID(ctx, tx, id); err != nil || job.State == to {
-			return err
-		}
-		if job.State != JobRunning && job.State != JobPaused {
-			return &JobStateError{ID: id, State: job.State, Actor: job.ChangedBy, At: job.ChangedAt}
-		}
-		if err := s.moveJob(ctx, tx, &job, to, "", by); err != nil {
-			return err
-		}
-		job, err = s.jobByID(ctx, tx, id)
-		return err
-	})
-	if err != nil {
-		return Job{}, fmt.Errorf("change a replay job: %w", err)
-	}
-	return job, nil
-}
-
-// moveJob brings a job into another state, with its audit row. A zero by is relay.
-func (s *store) moveJob(ctx context.Context, tx *sql.Tx, job *Job, to JobState, note string, by Actor) error {
-	now := time.Now()
-	if to == JobRunning { // its pace and its failures count anew
-		job.pacedAt, job.pacedFrom, job.failures = now, job.Done(), job.Failed
-	}
-	if to == JobCancelled && job.InFlight == 0 {
-		job.FinishedAt = now
-	}
-	job.State, job.Note, job.ChangedAt, job.ChangedBy = to, note, now, by.Name
-	if err := saveJob(ctx, tx, *job); err != nil {
-		return err
-	}
-	return s.audit(ctx, tx, auditRow{
-		action: Action("job_" + to), by: by, route: job.route(), reason: note,
-		detail: map[string]any{"job": job.ID, "done": job.Done(), "in_flight": job.InFlight, "count": job.Total},
-	})
-}
-
 // saveJob writes what changes of a job.
 func saveJob(ctx context.Context, tx *sql.Tx, j Job) error {
 	const update = `UPDATE replay_jobs SET state = $2, note = $3, failures_at = $4, in_flight = $5, delivered = $6, failed = $7,

@@ -109,6 +109,12 @@ func testJob(t *testing.T, s dlqstore.Store, raw *sql.DB) {
 	want(t, "a job without anything", figures(empty), "done queued=false: 0 of 0 in flight, 0 delivered, 0 failed, 0 skipped")
 	_, err = s.Job(t.Context(), "rpl_none")
 	want(t, "error of an unknown job", errors.Is(err, dlqstore.ErrNoJob), true)
+	for _, id := range []string{"rpl_none", "rpl_\x00", "rpl_\xff"} {
+		_, err = s.ChangeJob(t.Context(), id, dlqstore.JobPaused, bob)
+		want(t, "error of a change of "+id, errors.Is(err, dlqstore.ErrNoJob), true)
+		_, err = s.ChangeJobRate(t.Context(), id, 1, bob)
+		want(t, "error of another rate of "+id, errors.Is(err, dlqstore.ErrNoJob), true)
+	}
 	jobs, err := s.Jobs(t.Context(), 1)
 	check(t, err)
 	want(t, "newest job", jobs[0].ID, empty.ID)

@@ -13,6 +13,15 @@ import (
 // lostAfter is how long ago the lane took a replay before its absence is looked into.
 const lostAfter = time.Minute
 
+// watchLost looks for lost replays until ctx ends.
+func (p *Projector) watchLost(ctx context.Context) {
+	for ; ctx.Err() == nil; sleep(ctx, watchInterval) {
+		if err := p.sweepLost(ctx); err != nil {
+			p.log.Debug("lost replays not looked for", "err", err) // follow tells of outages
+		}
+	}
+}
+
 // sweepLost finds replays that the lane took and lost, because its stream was deleted
 // or purged or came back from a backup, and starts them anew.
 //
@@ -97,20 +106,21 @@ func (s *store) ResendReplays(ctx context.Context, route string, sentBefore time
 			WHERE route = $1 AND state = 'replaying' AND replay_sent_at IS NOT NULL AND replay_sent_at < $2
 			RETURNING id, replay_count`
 		rows, err := tx.QueryContext(ctx, resend, route, formatStamp(sentBefore))
+		var ids []string
 		resent, err = collect(rows, err, func(s scanner) (auditRow, error) {
-			var id string
-			var replay int
-			err := s.Scan(&id, &replay)
-			return auditRow{action: ActionResend, id: id, detail: map[string]any{"replay": replay}}, err
+			a, err := scanReplay(ActionResend, s)
+			ids = append(ids, a.id)
+			return a, err
 		})
-		if err != nil {
+		if err != nil || len(ids) == 0 {
 			return err
 		}
-		const item = `UPDATE replay_items SET replay = replay + 1 WHERE dead_letter_id = $1 AND state = 'sent'`
-		for _, a := range resent {
-			if _, err := tx.ExecContext(ctx, item, a.id); err != nil {
-				return err
-			}
+		//nolint:gosec // constants only
+		items := `UPDATE replay_items SET replay = replay + 1
+			WHERE job IN (SELECT number FROM replay_jobs WHERE finished_at IS NULL) AND state = 'sent'
+				AND ` + fmt.Sprintf(s.dialect.isOneOf, "dead_letter_id", 1)
+		if _, err := tx.ExecContext(ctx, items, string(mustJSON(ids))); err != nil {
+			return err
 		}
 		return s.audit(ctx, tx, resent...)
 	})

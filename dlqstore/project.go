@@ -237,13 +237,7 @@ const stateByID = `state || ''`
 // settleAs runs an update that ends replays, and writes each end into the audit.
 func (s *store) settleAs(ctx context.Context, tx *sql.Tx, action Action, update, ids, now string) error {
 	rows, err := tx.QueryContext(ctx, update, ids, now)
-	ends, err := collect(rows, err, func(s scanner) (auditRow, error) {
-		a := auditRow{action: action}
-		var replay int
-		err := s.Scan(&a.id, &replay)
-		a.detail = map[string]any{"replay": replay}
-		return a, err
-	})
+	ends, err := collect(rows, err, func(s scanner) (auditRow, error) { return scanReplay(action, s) })
 	if err != nil {
 		return fmt.Errorf("end replays: %w", err)
 	}

@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
-	"golang.org/x/sync/errgroup"
 
 	"relay/internal/pull"
 )
@@ -106,18 +106,15 @@ func NewProjector(o ProjectorOptions) (*Projector, error) {
 // Run projects until ctx ends, and returns nil then. It waits for streams that are
 // not there yet.
 func (p *Projector) Run(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
+	var parts sync.WaitGroup
 	for _, stream := range p.streams {
-		g.Go(func() error {
-			p.follow(ctx, stream)
-			return nil
-		})
+		parts.Go(func() { p.follow(ctx, stream) })
 	}
-	g.Go(func() error {
-		p.watch(ctx)
-		return nil
-	})
-	return g.Wait()
+	// Apart from each other: a database that hangs must not keep the gauge from telling of it.
+	parts.Go(func() { p.watchLag(ctx) })
+	parts.Go(func() { p.watchLost(ctx) })
+	parts.Wait()
+	return nil
 }
 
 // follow projects one stream until ctx ends. Each session that breaks is followed by
@@ -172,11 +169,11 @@ func (p *Projector) ensureConsumer(ctx context.Context, stream string) error {
 	return nil
 }
 
-// watch keeps the gauge near the sum of what the consumers have before them, and looks
-// for lost replays. A consumer that cannot be asked keeps its last figure.
-func (p *Projector) watch(ctx context.Context) {
+// watchLag keeps the gauge near the sum of what the consumers have before them. One that
+// cannot be asked keeps its last figure.
+func (p *Projector) watchLag(ctx context.Context) {
 	pending := map[string]float64{}
-	for ctx.Err() == nil {
+	for ; ctx.Err() == nil; sleep(ctx, watchInterval) {
 		sum := 0.0
 		for _, stream := range p.streams {
 			if n, err := p.pending(ctx, stream); err == nil {
@@ -185,10 +182,6 @@ func (p *Projector) watch(ctx context.Context) {
 			sum += pending[stream]
 		}
 		p.lag.Set(sum)
-		if err := p.sweepLost(ctx); err != nil {
-			p.log.Debug("lost replays not looked for", "err", err) // follow tells of outages
-		}
-		sleep(ctx, watchInterval)
 	}
 }
 

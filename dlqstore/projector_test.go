@@ -217,6 +217,42 @@ func TestProjectorConsumerDeleted(t *testing.T) {
 	testkit.Eventually(t, func() bool { return counted(t, store) == 9 }, "9 rows, after the stream was recreated")
 }
 
+// hungStore does not answer, as a database behind a network that swallows everything.
+type hungStore struct {
+	dlqstore.Store
+	asked chan struct{} // is told of a question for overdue replays
+}
+
+func (hungStore) Project(ctx context.Context, _ dlqstore.Batch) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (s hungStore) OverdueReplays(ctx context.Context, _ time.Time) ([]string, error) {
+	s.asked <- struct{}{}
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// TestLagWhileDatabaseHangs tells how far behind the table is when that matters most.
+func TestLagWhileDatabaseHangs(t *testing.T) {
+	js := testkit.NATS(t).JetStream(t)
+	streams(t, js)
+	reg := prometheus.NewRegistry()
+	store := hungStore{sqliteStore(t), make(chan struct{}, 1)}
+	start(t, projector(t, js, store, func(o *dlqstore.ProjectorOptions) { o.Metrics = reg }).Run)
+	<-store.asked
+	publishLetters(t, js, 0, 3)
+	testkit.Eventually(t, func() bool {
+		err := testutil.GatherAndCompare(reg, strings.NewReader(`
+			# HELP relay_projection_lag Dead letters and attempts in their streams that the database does not hold yet.
+			# TYPE relay_projection_lag gauge
+			relay_projection_lag 3
+		`))
+		return err == nil
+	}, "a lag of 3")
+}
+
 // TestProjectorLargeMessages has messages above the bytes of a batch.
 func TestProjectorLargeMessages(t *testing.T) {
 	js := largeNATS(t).JetStream(t)

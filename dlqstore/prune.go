@@ -35,8 +35,7 @@ type PrunerOptions struct {
 	Logger *slog.Logger
 }
 
-// Pruner deletes what was kept for long enough, in batches. Several processes may
-// prune at once.
+// Pruner deletes what was kept for long enough. Several processes may prune at once.
 type Pruner struct{ o PrunerOptions }
 
 // NewPruner makes a Pruner; Run starts it.
@@ -53,16 +52,9 @@ func NewPruner(o PrunerOptions) (*Pruner, error) {
 // Run prunes at its start and every hour until ctx ends, and returns nil then.
 func (p *Pruner) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
-		total := 0
-		var err error
-		for more := true; more && err == nil; {
-			var n int
-			n, err = p.o.Store.Prune(ctx, p.o.Retention(), time.Now())
-			total += n
-			more = n > 0
-		}
-		if total > 0 {
-			p.o.Logger.Info("old rows pruned", "count", total)
+		n, err := p.o.Store.Prune(ctx, p.o.Retention(), time.Now())
+		if n > 0 {
+			p.o.Logger.Info("old rows pruned", "count", n)
 		}
 		if err != nil && ctx.Err() == nil {
 			p.o.Logger.Warn("old rows stay until the next round", "err", err)
@@ -75,16 +67,19 @@ func (p *Pruner) Run(ctx context.Context) error {
 func (s *store) Prune(ctx context.Context, keep Retention, now time.Time) (int, error) {
 	total := 0
 	for _, prune := range s.prunes(keep, now) {
-		n, err := prune(ctx)
-		if err != nil {
-			return total, fmt.Errorf("prune: %w", err)
+		for more := true; more; {
+			n, err := prune(ctx)
+			if err != nil {
+				return total, fmt.Errorf("prune: %w", err)
+			}
+			total += n
+			more = n > 0
 		}
-		total += n
 	}
 	return total, nil
 }
 
-// prunes are the batches of one round.
+// prunes are what deletes a batch of each kind.
 func (s *store) prunes(keep Retention, now time.Time) []func(context.Context) (int, error) {
 	settled := now.Add(-settledFor)
 	list := []func(context.Context) (int, error){
@@ -117,11 +112,12 @@ func (s *store) prunes(keep Retention, now time.Time) []func(context.Context) (i
 	return list
 }
 
-// pruneLetters deletes a batch of dead letters with their attempts, the oldest first.
+// pruneLetters deletes a batch of dead letters with their attempts, the oldest first. It
+// locks what it chose: what somebody replays or restores at this moment stays.
 func (s *store) pruneLetters(ctx context.Context, w *conditions, age string) (int, error) {
 	//nolint:gosec // constants and the numbers of parameters
 	remove := `DELETE FROM dead_letters WHERE id IN (SELECT id FROM dead_letters` + w.sql() +
-		` ORDER BY ` + age + ` LIMIT ` + w.arg(pruneBatch) + `) RETURNING id`
+		` ORDER BY ` + age + ` LIMIT ` + w.arg(pruneBatch) + ` ` + s.dialect.forUpdate + `) RETURNING id`
 	//nolint:gosec // constants only
 	attempts := `DELETE FROM dead_letter_attempts WHERE ` + fmt.Sprintf(s.dialect.isOneOf, "id", 1)
 	var ids []string

@@ -62,6 +62,38 @@ func testPrune(t *testing.T, s dlqstore.Store, raw *sql.DB) {
 	want(t, "the job after 31 days", fmt.Sprint(n > 0, err), "true "+dlqstore.ErrNoJob.Error())
 }
 
+// TestPruneLeavesWhatIsTaken starts to replay an old dead letter, and restores one that was
+// discarded long ago, while a batch that has chosen both waits for their rows.
+func TestPruneLeavesWhatIsTaken(t *testing.T) {
+	url := testkit.Postgres(t)
+	s := open(t, url)
+	raw, err := sql.Open("pgx", url)
+	check(t, err)
+	t.Cleanup(func() { raw.Close() })
+	replayed, restored := letter(1), letter(2)
+	project(t, s, replayed, restored)
+	check(t, s.Discard(t.Context(), restored.ID, "", alice))
+	tx, err := raw.Begin()
+	check(t, err)
+	for id, state := range map[string]string{replayed.ID: "replaying", restored.ID: "dead"} {
+		_, err = tx.Exec(`UPDATE dead_letters SET state = $2, failed_at = now() + interval '99 days', changed_at = now() + interval '99 days' WHERE id = $1`, id, state)
+		check(t, err)
+	}
+	pruned := make(chan error, 1)
+	go func() {
+		_, err := s.Prune(context.Background(), dlqstore.Retention{Default: time.Hour}, time.Now().Add(60*24*time.Hour))
+		pruned <- err
+	}()
+	testkit.Eventually(t, func() bool {
+		return count(t, raw, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'transactionid'
+			AND query LIKE 'DELETE%'`) == 1
+	}, "a batch that waits")
+	check(t, tx.Commit())
+	check(t, <-pruned)
+	want(t, "replayed", get(t, s, replayed.ID).State, dlqstore.Replaying)
+	want(t, "restored", get(t, s, restored.ID).State, dlqstore.Dead)
+}
+
 // TestPruner has more than one batch of old rows.
 func TestPruner(t *testing.T) {
 	testkit.Leaks(t)

@@ -31,24 +31,22 @@ func (s *store) List(ctx context.Context, f Filter, p Page) (List, error) {
 	if err != nil {
 		return List{}, err
 	}
+	columns := selectColumns
+	if p.Brief {
+		columns = briefColumns
+	}
 	//nolint:gosec // constants and the numbers of parameters
-	query := `SELECT ` + selectColumns + ` FROM ` + w.from() + w.sql() +
+	query := `SELECT ` + columns + ` FROM ` + w.from() + w.sql() +
 		` ORDER BY failed_at DESC, id DESC LIMIT ` + strconv.Itoa(limit+1)
 	rows, err := s.read.QueryContext(ctx, query, w.args...)
+	list, err := readPage(rows, err, limit)
+	if err == nil && list.Next == "" && w.depth > 0 {
+		err = s.readEnd(ctx, w, &list)
+	}
+	if err == nil && !p.Brief {
+		err = s.readAttempts(ctx, list.DeadLetters)
+	}
 	if err != nil {
-		return List{}, fmt.Errorf("list dead letters: %w", err)
-	}
-	defer rows.Close()
-	list, err := readPage(rows, limit)
-	if err = errors.Join(err, rows.Close()); err != nil {
-		return List{}, fmt.Errorf("list dead letters: %w", err)
-	}
-	if list.Next == "" && w.depth > 0 {
-		if err := s.readEnd(ctx, w, &list); err != nil {
-			return List{}, fmt.Errorf("list dead letters: %w", err)
-		}
-	}
-	if err := s.readAttempts(ctx, list.DeadLetters); err != nil {
 		return List{}, fmt.Errorf("list dead letters: %w", err)
 	}
 	return list, nil
@@ -78,8 +76,12 @@ func (s *store) readAttempts(ctx context.Context, page []DeadLetter) error {
 	return err
 }
 
-// readPage reads until the page is full, by number or by bytes.
-func readPage(rows *sql.Rows, limit int) (List, error) {
+// readPage reads until the page is full, by number or by bytes, and closes the rows.
+func readPage(rows *sql.Rows, err error, limit int) (List, error) {
+	if err != nil {
+		return List{}, err
+	}
+	defer rows.Close()
 	var list List
 	size := 0
 	for rows.Next() {

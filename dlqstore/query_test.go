@@ -136,6 +136,14 @@ func testLargePages(t *testing.T, s dlqstore.Store, _ *sql.DB) {
 	list, err = s.List(t.Context(), dlqstore.Filter{}, dlqstore.Page{Cursor: list.Next})
 	check(t, err)
 	want(t, "second page", fmt.Sprint(len(list.DeadLetters), list.Next), "2")
+
+	project(t, s, attempt(letter(0), 0, 1, "nak"))
+	brief, err := s.List(t.Context(), dlqstore.Filter{}, dlqstore.Page{Brief: true})
+	check(t, err)
+	want(t, "brief page", fmt.Sprint(len(brief.DeadLetters), brief.Next), "5")
+	got, all := brief.DeadLetters[3], list.DeadLetters[0]
+	all.Payload, all.Headers, all.Response, all.Attempts = nil, nil, nil, nil
+	want(t, "brief", fmt.Sprintf("%+v", got), fmt.Sprintf("%+v", all))
 }
 
 // testSearchDepth has more dead letters than a search for text looks at.

@@ -118,10 +118,15 @@ func shortText(s string) string {
 	return strings.ToValidUTF8(s[:MaxErrorBytes], "")
 }
 
-// selectColumns are what scanDeadLetter reads, in its order.
-const selectColumns = `id, route, state, reason, original_subject, payload, headers, headers_exact, error, status,
-	response, retry_count, consumer_name, stream, stream_sequence, published_at, failed_at, coalesce(replay_of, ''),
-	replay_count, discard_reason, changed_by, changed_at, error_class, fingerprint`
+// selectColumns are what scanDeadLetter reads, in its order; briefColumns the same without
+// what may be large.
+const (
+	selectColumns = smallColumns + `, payload, headers, headers_exact, response`
+	briefColumns  = smallColumns + `, NULL, '{}', NULL, NULL`
+	smallColumns  = `id, route, state, reason, original_subject, error, status, retry_count, consumer_name, stream,
+		stream_sequence, published_at, failed_at, coalesce(replay_of, ''), replay_count, discard_reason, changed_by,
+		changed_at, error_class, fingerprint`
+)
 
 // searchColumns are those of the table that a search for text hands on.
 const searchColumns = rowColumns + `, discard_reason`
@@ -134,10 +139,10 @@ func scanDeadLetter(s scanner) (DeadLetter, error) {
 	var headers string
 	var exact []byte
 	var sequence int64
-	err := s.Scan(&d.ID, &d.Route, &d.State, &d.Reason, &d.OriginalSubject, &d.Payload, &headers, &exact, &d.Error,
-		&d.Status, &d.Response, &d.RetryCount, &d.ConsumerName, &d.Stream, &sequence, (*stamp)(&d.PublishedAt),
-		(*stamp)(&d.FailedAt), &d.ReplayOf, &d.ReplayCount, &d.DiscardReason, &d.ChangedBy, (*stamp)(&d.ChangedAt),
-		&d.ErrorClass, &d.Fingerprint)
+	err := s.Scan(&d.ID, &d.Route, &d.State, &d.Reason, &d.OriginalSubject, &d.Error, &d.Status, &d.RetryCount,
+		&d.ConsumerName, &d.Stream, &sequence, (*stamp)(&d.PublishedAt), (*stamp)(&d.FailedAt), &d.ReplayOf, &d.ReplayCount,
+		&d.DiscardReason, &d.ChangedBy, (*stamp)(&d.ChangedAt), &d.ErrorClass, &d.Fingerprint,
+		&d.Payload, &headers, &exact, &d.Response)
 	if err != nil {
 		return DeadLetter{}, err
 	}

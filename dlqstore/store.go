@@ -68,6 +68,9 @@ type Filter struct {
 type Page struct {
 	Limit  int    // at most 500; 0: 50
 	Cursor string // Next of the page before; empty: the first page
+	// Brief leaves payload, headers, response and attempts out of a list of dead letters:
+	// a table shows none of them, and they are most of what there is to read.
+	Brief bool
 }
 
 // List is one page of dead letters. It may hold fewer than the limit when payloads
@@ -187,10 +190,10 @@ type Store interface {
 	// Audit returns a page of the audit, newest first. Errors: ErrCursor.
 	Audit(ctx context.Context, f AuditFilter, p Page) (AuditList, error)
 
-	// Prune deletes a batch of each kind of what was kept for long enough: dead letters
-	// by their retention; after 30 days also those that were delivered or discarded,
-	// attempts of deliveries without a dead letter, and finished replay jobs. It returns
-	// how many rows of those it deleted; 0: there are no more.
+	// Prune deletes, in batches, what was kept for long enough: dead letters by their
+	// retention; after 30 days also those that were delivered or discarded, attempts of
+	// deliveries without a dead letter, and finished replay jobs. It returns how many rows
+	// of those it deleted, with an error too.
 	Prune(ctx context.Context, keep Retention, now time.Time) (int, error)
 
 	// Ping says whether the database answers and has the tables that relay needs.
