@@ -148,3 +148,30 @@ routes:
 		t.Errorf("%d attempts were made where the receiver cannot be reached, want the probes alone", n)
 	}
 }
+
+// Messages that the receiver has something against, and only for now, do not keep the
+// next one waiting through all of their retries.
+func TestRetriesGoBehindWhatWasNeverTried(t *testing.T) {
+	const failing = 2000
+	h := newHouse(t)
+	var mu sync.Mutex
+	refused, before := 0, -1
+	r := testkit.NewReceiver(t, func(w http.ResponseWriter, q testkit.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		if string(q.Body) == "healthy" {
+			before = refused
+			return
+		}
+		refused++
+		w.WriteHeader(http.StatusConflict)
+	})
+	c := config(t, aheadRoute, r.URL, "retry: { max_attempts: 1000, backoff: { initial: 1ms } }")
+	h.backlog(failing)
+	h.publish("orders.created", "healthy")
+	h.start(c)
+	testkit.Eventually(t, func() bool { mu.Lock(); defer mu.Unlock(); return before >= 0 }, "the healthy message")
+	if before < failing || before > failing*5/4 {
+		t.Errorf("%d failed attempts came before the healthy message, which %d messages stood before", before, failing)
+	}
+}

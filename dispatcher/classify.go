@@ -30,6 +30,9 @@ type standing struct {
 	since   time.Time // when max_age began to count
 	now     time.Time
 	random  float64 // in [0, 1), for the jitter
+	// backlog is the delay that leaves room for what waits and was never tried; 0:
+	// nothing does.
+	backlog time.Duration
 }
 
 // classify turns an answer into an outcome. It is pure, and the only place that knows
@@ -69,6 +72,9 @@ func classify(a webhook.Answer, s standing, p routes.Route) Outcome {
 // the next one would come too late.
 func retryOrDie(o Outcome, a webhook.Answer, s standing, p routes.Retry) Outcome {
 	o.RetryIn = p.Delay(s.attempt, s.random)
+	if !endpointFault(a) {
+		o.RetryIn = max(o.RetryIn, behindOthers(s, p))
+	}
 	if p.RetryAfterMax > 0 && a.Header != nil {
 		floor, ok, bad := webhook.RetryAfter(a.Header, s.now)
 		o.BadRetryAfter = bad
@@ -94,6 +100,24 @@ func retryOrDie(o Outcome, a webhook.Answer, s standing, p routes.Retry) Outcome
 		o.Verdict, o.RetryIn = routes.Term, 0
 	}
 	return o
+}
+
+// behindOthers is the delay that lets what waits and was never tried go first, for
+// JetStream gives what comes again before what never came: ten thousand messages that
+// the receiver has something against would else keep the next one waiting through all
+// of their retries (docs/decisions/0014-retries-make-way.md). It stays below the longest
+// delay of the backoff, and leaves half of what is left of max_age for the attempt. A
+// schedule is kept as it stands.
+func behindOthers(s standing, p routes.Retry) time.Duration {
+	if len(p.Schedule) > 0 {
+		return 0
+	}
+	most := p.Backoff.Max
+	if p.MaxAge > 0 {
+		most = min(most, (p.MaxAge-s.now.Sub(s.since))/2)
+	}
+	delay := float64(s.backlog) * (1 + p.Backoff.Jitter*s.random)
+	return time.Duration(min(delay, float64(most)))
 }
 
 // verdict is the route's rule for the status, or else the default.

@@ -2,6 +2,7 @@ package dispatcher
 
 import (
 	"errors"
+	"math"
 	"net/http"
 	"strconv"
 	"testing"
@@ -113,6 +114,13 @@ func TestClassify(t *testing.T) {
 		"Retry-After below": {answer(429, "Retry-After", "0"), first(), policy(), routes.Nak, "", time.Second},
 		"Retry-After above": {answer(429, "Retry-After", "86400"), first(), policy(), routes.Nak, "", 10 * time.Minute},
 		"Retry-After bad":   {answer(429, "Retry-After", "soon"), first(), policy(), routes.Nak, "", time.Second},
+		"others wait":       {answer(409), with(func(s *standing) { s.backlog, s.random = 10*time.Second, 0 }), policy(), routes.Nak, "", 10 * time.Second},
+		"others wait long":  {answer(409), with(func(s *standing) { s.backlog = time.Hour }), policy(), routes.Nak, "", time.Minute},
+		"others wait, too old soon": {answer(409), with(func(s *standing) { s.backlog, s.since = time.Minute, s.now.Add(-time.Hour+20*time.Second) }), policy(),
+			routes.Nak, "", 10 * time.Second},
+		"others wait, scheduled": {answer(409), with(func(s *standing) { s.backlog = time.Minute }),
+			func() routes.Route { p := policy(); p.Retry.Schedule = []time.Duration{5 * time.Second}; return p }(), routes.Nak, "", 5 * time.Second},
+		"others wait, the endpoint's fault": {answer(503), with(func(s *standing) { s.backlog = time.Minute }), policy(), routes.Nak, "", time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := classify(tt.answer, tt.standing, tt.policy)
@@ -141,8 +149,9 @@ func TestDelayBounds(t *testing.T) {
 		s := first()
 		s.attempt = rapid.IntRange(1, 999).Draw(t, "attempt")
 		s.random = rapid.Float64Range(0, 0.999).Draw(t, "random")
+		s.backlog = time.Duration(rapid.Int64Range(0, math.MaxInt64/2).Draw(t, "backlog"))
 		after := rapid.IntRange(0, 100_000).Draw(t, "after")
-		got := classify(answer(503), s, p)
+		got := classify(answer(rapid.SampledFrom([]int{409, 503}).Draw(t, "status")), s, p)
 		if got.RetryIn > p.Retry.Backoff.Max || got.RetryIn < 0 {
 			t.Fatalf("delay %s, want at most %s", got.RetryIn, p.Retry.Backoff.Max)
 		}

@@ -29,10 +29,11 @@ type delivery struct {
 	filtered bool
 	answer   webhook.Answer
 	past     past
-	disputed bool     // nobody knows how its last delivery ended
-	marked   bool     // the ledger says that an attempt began
-	sent     bool     // a request was made, or may have been
-	dying    *Outcome // it has died, and its dead letter could not be stored yet
+	disputed bool      // nobody knows how its last delivery ended
+	marked   bool      // the ledger says that an attempt began
+	began    time.Time // of its request
+	sent     bool      // a request was made, or may have been
+	dying    *Outcome  // it has died, and its dead letter could not be stored yet
 }
 
 // deliver is the way of one message through a route, from its receipt to its
@@ -49,6 +50,9 @@ func (r *route) deliver(ctx, work context.Context, d *delivery) {
 	}
 	r.settle(d, out)
 	ended(out)
+	if d.sent {
+		r.backlog.saw(time.Since(d.began), out)
+	}
 }
 
 // prepare reads what the message is, and knows the outcome of one that is not to be
@@ -127,6 +131,7 @@ func (r *route) attempt(ctx, work context.Context, d *delivery) Outcome {
 		if err := r.shared.ledger.begin(work, d); err != nil {
 			r.log.Debug("attempt not marked", "route", r.cfg.Name, "id", d.ID, "err", err)
 		}
+		d.began = time.Now()
 		sending, message, answered := r.shared.tracing.post(work, d)
 		d.answer = r.sender.Send(sending, message)
 		answered(d.answer)
@@ -135,7 +140,8 @@ func (r *route) attempt(ctx, work context.Context, d *delivery) Outcome {
 		r.ahead.saw(d.answer.Duration, r.live.puller)
 		out := classify(d.answer, standing{
 			attempt: d.Attempt, since: d.since, now: r.shared.clock.now(),
-			random: rand.Float64(), //nolint:gosec // jitter needs no secrecy
+			random:  rand.Float64(), //nolint:gosec // jitter needs no secrecy
+			backlog: r.backlog.behind(d.meta.NumPending),
 		}, r.cfg)
 		r.metrics.attempt(d.answer, out)
 		if cutOff(d.answer) {

@@ -27,7 +27,7 @@ func BenchmarkHealthyAmongFailing(b *testing.B) {
 	for _, f := range []struct {
 		status  int
 		answers time.Duration
-	}{{http.StatusNoContent, 0}, {http.StatusUnprocessableEntity, 0}, {http.StatusConflict, 0}, {http.StatusNoContent, slow}, {http.StatusUnprocessableEntity, slow}} {
+	}{{http.StatusNoContent, 0}, {http.StatusUnprocessableEntity, 0}, {http.StatusConflict, 0}, {http.StatusNoContent, slow}, {http.StatusUnprocessableEntity, slow}, {http.StatusConflict, slow}} {
 		b.Run(fmt.Sprintf("%d-after-%s", f.status, f.answers), func(b *testing.B) { healthyAmongFailing(b, f.status, f.answers, 10_000) })
 	}
 }

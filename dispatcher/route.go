@@ -26,6 +26,7 @@ type route struct {
 	filter  *filter
 	gate    *gate
 	ahead   *readAhead
+	backlog *backlog
 	metrics routeMetrics
 	live    *lane
 	replay  *lane
@@ -66,7 +67,7 @@ func newRoute(s *shared, cfg routes.Route) (*route, error) {
 	}
 	r := &route{
 		shared: s, cfg: cfg, log: s.log, sender: sender, filter: f, metrics: s.metrics.of(cfg.Name),
-		ahead: newReadAhead(cfg), inFlight: map[*delivery]struct{}{}, laneTrouble: map[*lane]error{}, quiet: make(chan struct{}),
+		ahead: newReadAhead(cfg), backlog: newBacklog(cfg), inFlight: map[*delivery]struct{}{}, laneTrouble: map[*lane]error{}, quiet: make(chan struct{}),
 	}
 	r.gate = newGate(cfg, r.resize)
 	r.live = &lane{
@@ -146,6 +147,9 @@ func (r *route) receive(l *lane, m *nats.Msg, meta *nats.MsgMetadata) *delivery 
 	if r.shared.clock.now().Sub(meta.Timestamp) > r.cfg.Consumer.AckWait/2 {
 		_ = inProgress(r.shared.conn, m) // a lost one costs at most a duplicate
 	}
+	if meta.NumDelivered > 1 {
+		r.backlog.cameAgain()
+	}
 	r.mu.Lock()
 	r.inFlight[d] = struct{}{}
 	r.mu.Unlock()
@@ -214,11 +218,17 @@ func (r *route) poll(ctx context.Context) {
 	if err != nil {
 		return // the lane's supervisor finds out why, and says so
 	}
+	r.sawConsumer(info)
+}
+
+// sawConsumer takes over the live consumer's figures.
+func (r *route) sawConsumer(info *jetstream.ConsumerInfo) {
 	r.shared.clock.set(info.TimeStamp)
 	r.mu.Lock()
 	r.info = *info
 	r.positioned, r.floor = true, info.AckFloor.Stream
 	r.mu.Unlock()
+	r.backlog.atMost(info.NumAckPending)
 	r.metrics.consumer(info.NumPending, info.NumAckPending)
 }
 

@@ -274,7 +274,7 @@ func retryKind() kind[Retry] {
 			doc: "Age of the message, from its storing, at which it becomes a dead letter; 0 is no limit.", def: "24h",
 		}),
 		field("backoff", backoffKind(), func(r *Retry) *Backoff { return &r.Backoff }, keyDoc{
-			doc: "Delays that grow from attempt to attempt.",
+			doc: "Delays that grow from attempt to attempt. While messages wait that were never tried, the retries of those that the receiver has something against leave them half of the attempts, by longer delays up to backoff.max.",
 		}),
 		field("schedule", listOf(duration(0, 30*day, "s"), 1, 1000), func(r *Retry) *[]time.Duration { return &r.Schedule }, keyDoc{
 			doc: "Delays one by one, in place of backoff; the last repeats.", example: "[5s, 5m, 30m, 2h, 5h, 10h]",
