@@ -90,7 +90,7 @@ func clockJumps(h *house) {
 	h.publish(2000, 60)
 	for _, by := range []time.Duration{time.Hour, 0, 24 * time.Hour, 0, -time.Hour, 0, -24 * time.Hour, 0} {
 		// At a rate, so that a job is under way at each jump.
-		if err := r.replay(`,"rate_per_second":4,"limit":10`); err != nil {
+		if err := r.replay("billing", `,"rate_per_second":4,"limit":10`); err != nil {
 			h.t.Errorf("replay what is dead: %v", err)
 		}
 		h.pause(2*time.Second, 4*time.Second)

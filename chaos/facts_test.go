@@ -19,7 +19,7 @@ func (h *house) facts() ledger.Facts {
 	h.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	f := ledger.Facts{Published: h.published(), Requests: h.receiver.seen(), DeadStreamGone: h.deadStreamGone}
+	f := ledger.Facts{Published: h.published(), Requests: h.receiver.since(0), DeadStreamGone: h.deadStreamGone}
 	var err error
 	if f.Dead, err = h.deadInStream(ctx); err != nil {
 		h.t.Fatalf("read stream %s: %v", deadLetters, err)
@@ -38,7 +38,15 @@ func (h *house) facts() ledger.Facts {
 }
 
 func (h *house) consumer(ctx context.Context, route string) (ledger.Consumer, error) {
-	c, err := h.js.Consumer(ctx, "ORDERS", "relay-"+route)
+	var c interface {
+		CachedInfo() *jetstream.ConsumerInfo
+	}
+	var err error
+	if h.push {
+		c, err = h.js.PushConsumer(ctx, "ORDERS", "relay-"+route)
+	} else {
+		c, err = h.js.Consumer(ctx, "ORDERS", "relay-"+route)
+	}
 	if err != nil {
 		return ledger.Consumer{}, err
 	}

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -51,6 +52,7 @@ type house struct {
 	receiver      *receiver
 
 	routes     []string
+	push       bool          // they have push consumers
 	timeout    time.Duration // of an attempt
 	routesFile string
 	bodyBytes  int // 0: up to 2 KiB, some empty
@@ -63,7 +65,9 @@ type house struct {
 	numbered int // messages that have a number
 
 	deadStreamGone bool
-	notes          []string // what a run measured
+	needless       int           // deaths that no receiver asked for
+	resumed        time.Duration // the longest wait of goesOn
+	notes          []string      // what a run measured
 }
 
 // open starts the servers of a run: NATS, a schema in Postgres, the receivers.
@@ -71,7 +75,7 @@ func open(t *testing.T, seed uint64, s scenario) *house {
 	t.Helper()
 	h := &house{
 		t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), dir: t.ArtifactDir(),
-		routes: []string{"billing", "search"}, timeout: cmp.Or(s.timeout, timeout), replicas: 1,
+		routes: []string{"billing", "search"}, timeout: cmp.Or(s.timeout, timeout), replicas: 1, push: s.push,
 	}
 	if s.routes > 0 {
 		h.routes = nil
@@ -123,7 +127,11 @@ defaults:
 routes:
 `, h.replicas, concurrency, h.timeout+margin, h.timeout)
 	for _, name := range h.routes {
-		fmt.Fprintf(&b, "  - { name: %s, webhook: { url: %q } }\n", name, h.receiver.srv.URL+"/"+name)
+		consumer := ""
+		if h.push {
+			consumer = fmt.Sprintf("consumer: { type: push, deliver_subject: deliver.%s, deliver_group: relay }, ", name)
+		}
+		fmt.Fprintf(&b, "  - { name: %s, %swebhook: { url: %q } }\n", name, consumer, h.receiver.srv.URL+"/"+name)
 	}
 	return b.String()
 }
@@ -143,6 +151,32 @@ func (h *house) note(format string, args ...any) {
 // pause waits a random moment between the two.
 func (h *house) pause(from, to time.Duration) {
 	<-time.After(from + time.Duration(h.rng.Int64N(int64(to-from)+1)))
+}
+
+// strike makes a fault at a moment when receivers have requests that they have not
+// answered.
+func (h *house) strike(fault func()) {
+	h.t.Helper()
+	await(h.t, patience, "a request to be under way", func() bool { return h.receiver.open() > 0 })
+	fault()
+}
+
+// goesOn waits until each route makes a request of a message that the load publishes
+// from now on.
+func (h *house) goesOn(l *load) {
+	h.t.Helper()
+	newest, seen, began := l.newest(), h.receiver.total(), time.Now()
+	missing := slices.Clone(l.routes)
+	await(h.t, patience, "every route to go on", func() bool {
+		for _, q := range h.receiver.since(seen) {
+			seen++
+			if q.Subject > newest {
+				missing = slices.DeleteFunc(missing, func(route string) bool { return route == q.Route })
+			}
+		}
+		return len(missing) == 0
+	})
+	h.resumed = max(h.resumed, time.Since(began))
 }
 
 // current is the relay process that was started last.
@@ -247,14 +281,16 @@ func (h *house) report() *ledger.Report {
 	h.t.Helper()
 	h.settle()
 	f := h.facts()
-	needless := 0
 	for _, row := range f.Rows {
 		if h.dice(row.Key)%100 >= deadly {
-			needless++
+			h.needless++
 		}
 	}
-	if needless > 0 {
-		h.note("%d died of the fault and not of their receiver", needless)
+	if h.needless > 0 {
+		h.note("%d died of the fault and not of their receiver", h.needless)
+	}
+	if h.resumed > 0 {
+		h.note("went on within %s", h.resumed.Round(10*time.Millisecond))
 	}
 	return ledger.Check(f)
 }

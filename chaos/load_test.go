@@ -17,17 +17,31 @@ import (
 // load publishes messages, each under a subject of its own, until JetStream has
 // confirmed every one, or it is told to stop.
 type load struct {
-	done chan struct{} // closed when all are confirmed, or the test is over
-	stop chan struct{} // closed to publish nothing more
+	routes []string      // those that get its messages
+	done   chan struct{} // closed when all are confirmed, or the test is over
+	stop   chan struct{} // closed to publish nothing more
 
 	mu        sync.Mutex
 	published []ledger.Published
 }
 
-// publish begins to publish n messages, so many a second. Several loads may follow
-// each other; their subjects go on counting.
+// unending is how many messages a load has that goes on until its end.
+const unending = 100_000
+
+// flow begins to publish messages, so many a second, until end.
+func (h *house) flow(perSecond int) *load { return h.publish(unending, perSecond) }
+
+func (l *load) end() { close(l.stop) }
+
+// publish begins to publish n messages to the stream ORDERS, so many a second. Several
+// loads may follow each other; their subjects go on counting.
 func (h *house) publish(n, perSecond int) *load {
-	l := &load{done: make(chan struct{}), stop: make(chan struct{})}
+	return h.publishTo("orders", h.routes, n, perSecond)
+}
+
+// publishTo is publish to the stream that has the subjects below that one.
+func (h *house) publishTo(subject string, routes []string, n, perSecond int) *load {
+	l := &load{routes: routes, done: make(chan struct{}), stop: make(chan struct{})}
 	h.loads = append(h.loads, l)
 	first := h.numbered
 	h.numbered += n
@@ -38,12 +52,12 @@ func (h *house) publish(n, perSecond int) *load {
 		tick := time.NewTicker(time.Second / time.Duration(perSecond))
 		defer tick.Stop()
 		for i := first; i < first+n; i++ {
-			m := &nats.Msg{Subject: fmt.Sprintf("orders.%06d", i), Data: h.body(bodies, i)}
+			m := &nats.Msg{Subject: fmt.Sprintf("%s.%06d", subject, i), Data: h.body(bodies, i)}
 			ack, err := confirm(ctx, h.js, m)
 			if err != nil {
 				return // the test is over
 			}
-			l.add(h, m, ack)
+			l.add(m, ack)
 			select {
 			case <-tick.C:
 			case <-l.stop:
@@ -71,11 +85,11 @@ func confirm(ctx context.Context, js jetstream.JetStream, m *nats.Msg) (*jetstre
 	}
 }
 
-func (l *load) add(h *house, m *nats.Msg, ack *jetstream.PubAck) {
+func (l *load) add(m *nats.Msg, ack *jetstream.PubAck) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.published = append(l.published, ledger.Published{
-		Subject: m.Subject, Stream: ack.Stream, Sequence: ack.Sequence, Sum: sha256.Sum256(m.Data), Routes: h.routes,
+		Subject: m.Subject, Stream: ack.Stream, Sequence: ack.Sequence, Sum: sha256.Sum256(m.Data), Routes: l.routes,
 	})
 }
 
@@ -83,6 +97,16 @@ func (l *load) count() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.published)
+}
+
+// newest is the subject of the last message that was confirmed; empty: none was.
+func (l *load) newest() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.published) == 0 {
+		return ""
+	}
+	return l.published[len(l.published)-1].Subject
 }
 
 // published are all messages of all loads so far.
@@ -99,11 +123,15 @@ func (h *house) published() []ledger.Published {
 // takeAway says that the run itself took out of the stream what was published so far.
 func (h *house) takeAway() {
 	for _, l := range h.loads {
-		l.mu.Lock()
-		for i := range l.published {
-			l.published[i].Gone = true
-		}
-		l.mu.Unlock()
+		l.takeAway()
+	}
+}
+
+func (l *load) takeAway() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range l.published {
+		l.published[i].Gone = true
 	}
 }
 

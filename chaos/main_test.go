@@ -60,6 +60,9 @@ type scenario struct {
 	disk        string                  // how large a disk of its own that Postgres has; empty: none
 	cluster     bool                    // NATS is three servers
 	routes      int                     // 0: the usual two
+	push        bool                    // their consumers are push consumers
+	gone        bool                    // the run takes messages out of their stream
+	deaths      int                     // how many the fault may bring about that no receiver asked for
 	nats        func(h *house, n *node) // changes the one server
 	// timeout is an attempt's; 0: 1.5 s. It is long where no duplicate may be, and
 	// nothing but a slow machine could make one.
@@ -67,7 +70,7 @@ type scenario struct {
 }
 
 func scenarios() []scenario {
-	return slices.Concat(relayFaults(), windowFaults(), natsFaults(), postgresFaults(), receiverFaults(), soak())
+	return slices.Concat(relayFaults(), windowFaults(), natsFaults(), pushFaults(), postgresFaults(), receiverFaults(), soak())
 }
 
 // chosen are the scenarios that CHAOS_RUN asks for.
@@ -144,6 +147,12 @@ func (s scenario) try(t *testing.T, seed uint64) string {
 	r := h.report()
 	if err := r.Err(s.fit); err != nil {
 		t.Error(err)
+	}
+	if s.gone && r.Gone == 0 {
+		t.Error("the fault took away no message that was under way")
+	}
+	if h.needless > s.deaths {
+		t.Errorf("%d died that their receivers would have taken, and the fault explains %d", h.needless, s.deaths)
 	}
 	if s.once && r.Duplicated > 0 {
 		t.Errorf("%d duplicates, and nothing was killed or cut off", r.Duplicated)

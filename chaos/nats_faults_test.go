@@ -1,10 +1,10 @@
 package chaos_test
 
 import (
-	"errors"
+	"bytes"
+	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sys/unix"
 
 	"relay/chaos/ledger"
@@ -35,13 +35,18 @@ func natsFaults() []scenario {
 			fault: "the consumer of a route is deleted under load, three times", holds: "relay makes it again where it last saw it; what was settled since then is delivered again",
 		},
 		{
-			name: "nats-purge", fit: ledger.Crashed, run: purged,
+			name: "nats-purge", gone: true, fit: ledger.Crashed, run: purged,
 			fault: "the stream is purged while receivers are down", holds: "what is published afterwards is delivered",
 		},
 		{
-			name: "nats-recreate", fit: ledger.Crashed, run: recreated,
+			name: "nats-recreate", gone: true, fit: ledger.Crashed, run: recreated,
 			fault: "the stream is deleted and made again, behind relay's back",
 			holds: "what is published to the new one is delivered, from its first sequence on",
+		},
+		{
+			name: "nats-stream-deleted", ownPostgres: true, gone: true, fit: ledger.Crashed, run: streamDeleted,
+			fault: "Postgres is stopped; then the stream of a third route is deleted for good, with messages of it at receivers and dead letters of it that are not in the table",
+			holds: "its dead letters stay, come into the table and can be replayed; the route says waiting_for_stream; the others go on",
 		},
 		{
 			name: "nats-leader", cluster: true, fit: ledger.Crashed, run: leaders,
@@ -73,13 +78,15 @@ func natsFaults() []scenario {
 func natsGone(h *house, times int, end func(n *node)) {
 	h.start(relayOptions{})
 	h.warm()
-	h.publish(400*times, 130)
+	l := h.flow(130)
+	defer l.end()
 	for range times {
 		h.pause(time.Second, 3*time.Second)
-		end(h.nodes[0])
+		h.strike(func() { end(h.nodes[0]) })
 		h.pause(0, 2*time.Second)
 		h.nodes[0].start()
 		h.awaitJetStream()
+		h.goesOn(l)
 	}
 }
 
@@ -89,8 +96,10 @@ func natsHalfOpen(h *house) {
 	h.warm()
 	h.publish(1000, 100)
 	h.pause(2*time.Second, 3*time.Second)
-	p.infect("timeout", "upstream", map[string]any{"timeout": 0})
-	p.infect("timeout", "downstream", map[string]any{"timeout": 0})
+	h.strike(func() {
+		p.infect("timeout", "upstream", map[string]any{"timeout": 0})
+		p.infect("timeout", "downstream", map[string]any{"timeout": 0})
+	})
 	healed := time.After(100 * time.Second)
 	second := h.start(relayOptions{})
 	h.settle() // with the first process cut off
@@ -105,83 +114,45 @@ func natsSlow(h *house) {
 	p := newProxy(h.t, h.nodes[0].addr)
 	h.start(relayOptions{nats: p.through(h.natsURL)})
 	h.warm()
-	h.publish(1000, 60)
+	l := h.flow(60)
+	defer l.end()
 	h.pause(time.Second, 2*time.Second)
 	for _, direction := range []string{"upstream", "downstream"} {
 		p.infect("latency", direction, map[string]any{"latency": 200, "jitter": 100})
 		p.infect("bandwidth", direction, map[string]any{"rate": 64})
 	}
 	<-time.After(20 * time.Second)
+	h.goesOn(l) // slowly
 	p.heal()
-}
-
-func consumerDeleted(h *house) {
-	h.start(relayOptions{})
-	h.warm()
-	h.publish(1200, 100)
-	for range 3 {
-		h.pause(2*time.Second, 4*time.Second)
-		if err := h.js.DeleteConsumer(h.t.Context(), "ORDERS", "relay-billing"); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
-			h.t.Fatal(err)
-		}
-	}
-}
-
-func (h *house) stream(name string) jetstream.Stream {
-	h.t.Helper()
-	s, err := h.js.Stream(h.t.Context(), name)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	return s
-}
-
-func purged(h *house) {
-	h.start(relayOptions{})
-	h.warm()
-	h.receiver.answer(always(503))
-	h.await(h.publish(300, 300))
-	if err := h.stream("ORDERS").Purge(h.t.Context()); err != nil {
-		h.t.Fatal(err)
-	}
-	h.takeAway()
-	h.receiver.answer(h.mixed)
-	h.await(h.publish(300, 150))
-}
-
-func recreated(h *house) {
-	h.start(relayOptions{})
-	h.warm()
-	h.await(h.publish(300, 300))
-	config := h.stream("ORDERS").CachedInfo().Config
-	if err := h.js.DeleteStream(h.t.Context(), "ORDERS"); err != nil {
-		h.t.Fatal(err)
-	}
-	h.takeAway()
-	h.pause(0, 3*time.Second)
-	if _, err := h.js.CreateOrUpdateStream(h.t.Context(), config); err != nil {
-		h.t.Fatal(err)
-	}
-	h.await(h.publish(300, 150))
 }
 
 func leaders(h *house) {
 	h.start(relayOptions{})
 	h.warm()
-	h.publish(2400, 100)
+	l := h.flow(100)
+	defer l.end()
 	for i := range 6 {
 		h.pause(time.Second, 2*time.Second)
 		for _, what := range []string{"STREAM.LEADER.STEPDOWN.ORDERS", "CONSUMER.LEADER.STEPDOWN.ORDERS.relay-billing", "STREAM.LEADER.STEPDOWN." + deadLetters} {
-			// One that has no leader just now has nothing to give up.
-			_, _ = h.nc.Request("$JS.API."+what, nil, 2*time.Second)
+			h.strike(func() { h.stepDown(what) })
 		}
 		h.pause(500*time.Millisecond, time.Second)
 		n := h.nodes[i%len(h.nodes)]
-		n.kill()
+		h.strike(n.kill)
 		h.pause(0, 2*time.Second)
 		n.start()
 		h.awaitJetStream()
+		h.goesOn(l)
 	}
+}
+
+// stepDown asks a leader to give its place up until it has.
+func (h *house) stepDown(what string) {
+	h.t.Helper()
+	await(h.t, patience, "$JS.API."+what+" to succeed", func() bool {
+		m, err := h.nc.Request("$JS.API."+what, nil, 2*time.Second)
+		return err == nil && bytes.Contains(m.Data, []byte(`"success":true`))
+	})
 }
 
 // users is the configuration of two users: the test's, who may everything, and
@@ -200,47 +171,20 @@ func withUsers(_ *house, n *node) {
 
 func permissionTaken(h *house) {
 	n := h.nodes[0]
-	h.start(relayOptions{nats: "nats://relay:relay@" + n.addr})
+	r := h.start(relayOptions{nats: "nats://relay:relay@" + n.addr})
 	h.warm()
-	h.publish(2000, 100)
+	l := h.flow(100)
+	defer l.end()
 	for _, denied := range []string{`"dlq.>"`, `"$JS.ACK.>"`} {
 		h.pause(time.Second, 2*time.Second)
-		n.reload(users(denied))
+		h.strike(func() { n.reload(users(denied)) })
 		<-time.After(6 * time.Second)
+		if refused := `Publish to \"` + strings.Trim(denied, `">`); !r.said(refused) {
+			h.t.Errorf("relay does not say %s", refused)
+		}
 		n.reload(users(`"nothing"`))
+		h.goesOn(l)
 	}
-}
-
-// limitDeadLetters sets how many messages the dead-letter stream takes.
-func (h *house) limitDeadLetters(n int64) {
-	h.t.Helper()
-	config := h.stream(deadLetters).CachedInfo().Config
-	config.MaxMsgs = n
-	if _, err := h.js.UpdateStream(h.t.Context(), config); err != nil {
-		h.t.Fatal(err)
-	}
-}
-
-func deadLettersFull(h *house) {
-	h.start(relayOptions{})
-	h.warm()
-	h.limitDeadLetters(int64(h.stream(deadLetters).CachedInfo().State.Msgs) + 20)
-	h.await(h.publish(500, 150))
-	h.pause(8*time.Second, 10*time.Second)
-	if h.unsettled() == "" {
-		h.t.Error("nothing waits, although the dead-letter stream is full")
-	}
-	h.limitDeadLetters(-1)
-}
-
-func deadLettersMissing(h *house) {
-	h.start(relayOptions{})
-	h.warm() // the table has all of it now
-	if err := h.js.DeleteStream(h.t.Context(), deadLetters); err != nil {
-		h.t.Fatal(err)
-	}
-	h.deadStreamGone = true
-	h.await(h.publish(300, 150))
 }
 
 // smallStore puts the store on a disk of 16 MiB.
@@ -260,6 +204,9 @@ func diskFull(h *house) {
 		<-time.After(3 * time.Second)
 	}
 	h.note("%d of 400 messages confirmed when the disk was full", l.count())
+	if l.count() == 400 {
+		h.t.Error("the disk did not fill up")
+	}
 	n.kill()
 	if err := unix.Mount("tmpfs", h.disk, "tmpfs", unix.MS_REMOUNT, "size=256m"); err != nil {
 		h.t.Fatal(err)

@@ -240,10 +240,10 @@ func (r *relay) do(method, path, send string) (status int, body []byte, err erro
 	return resp.StatusCode, body, err
 }
 
-// replay asks for replays of the dead letters of the route billing; more are further
-// fields of the request.
-func (r *relay) replay(more string) error {
-	status, body, err := r.do(http.MethodPost, "/api/v1/replays", `{"filter":{"route":"billing"}`+more+`}`)
+// replay asks for replays of the dead letters of a route; more are further fields of
+// the request.
+func (r *relay) replay(route, more string) error {
+	status, body, err := r.do(http.MethodPost, "/api/v1/replays", fmt.Sprintf(`{"filter":{"route":%q}%s}`, route, more))
 	if err == nil && status >= 300 {
 		err = fmt.Errorf("%d %s", status, body)
 	}

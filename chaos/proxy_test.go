@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"math/rand/v2"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/Shopify/toxiproxy/v2"
@@ -33,15 +33,17 @@ func newProxy(t *testing.T, upstream string) *proxy {
 }
 
 // infect adds a toxic to one direction: upstream is what relay sends.
-func (p *proxy) infect(kind, direction string, attributes map[string]any) {
+func (p *proxy) infect(kind, direction string, attributes map[string]any) toxics.Toxic {
 	p.t.Helper()
 	text, err := json.Marshal(map[string]any{"name": kind + direction, "type": kind, "stream": direction, "attributes": attributes})
-	if err == nil {
-		_, err = p.Toxics.AddToxicJson(bytes.NewReader(text))
-	}
 	if err != nil {
 		p.t.Fatal(err)
 	}
+	toxic, err := p.Toxics.AddToxicJson(bytes.NewReader(text))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return toxic.Toxic
 }
 
 func (p *proxy) heal() { p.Toxics.ResetToxics(context.Background()) }
@@ -66,15 +68,15 @@ func hostOf(t *testing.T, rawURL string) string {
 	return u.Host
 }
 
-// atCommit is the toxic that cuts a connection to Postgres as a COMMIT passes: in half
-// of the cases the server has got it, and its client cannot know.
-type atCommit struct{}
+// atCommit is the toxic that cuts a connection to Postgres as a COMMIT passes: each
+// second time the server has got it, and its client cannot know.
+type atCommit struct{ cuts atomic.Int64 }
 
 // atCommitName is its type for infect.
 const atCommitName = "at_commit"
 
 // Pipe passes everything on until it sees a COMMIT.
-func (*atCommit) Pipe(stub *toxics.ToxicStub) {
+func (a *atCommit) Pipe(stub *toxics.ToxicStub) {
 	for {
 		select {
 		case <-stub.Interrupt:
@@ -88,7 +90,7 @@ func (*atCommit) Pipe(stub *toxics.ToxicStub) {
 				stub.Output <- c
 				continue
 			}
-			if rand.IntN(2) == 0 { // how two runs interleave is not the seed's to say
+			if a.cuts.Add(1)%2 == 0 {
 				stub.Output <- c
 			}
 			stub.Close()

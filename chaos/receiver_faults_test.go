@@ -1,6 +1,8 @@
 package chaos_test
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"fmt"
 	"io"
@@ -20,7 +22,7 @@ func receiverFaults() []scenario {
 	return []scenario{
 		{
 			name: "receiver-hostile", short: true, once: true, fit: ledger.Unreached, run: hostile,
-			fault: "half of the deliveries meet one to three answers that are no HTTP, or too much of it, on the bare connection",
+			fault: "half of the deliveries meet one to three answers that are no HTTP, too much of it, or too slow, on the bare connection",
 			holds: "no duplicate, an endless body after a 200 is a delivery; every failed request has its attempt",
 		},
 		{
@@ -57,6 +59,21 @@ func hostileAnswers() []reply {
 			}
 		}
 	}
+	drip := func(head, again string) func(net.Conn) {
+		return func(c net.Conn) {
+			_, err := io.WriteString(c, head)
+			for err == nil {
+				<-time.After(100 * time.Millisecond)
+				_, err = io.WriteString(c, again)
+			}
+		}
+	}
+	// A client that goes on with the connection takes the second answer for that to its
+	// next request, which no app gets.
+	twice := func(c net.Conn) {
+		_, _ = io.WriteString(c, "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n")
+		_, _ = io.Copy(io.Discard, c)
+	}
 	return []reply{
 		{raw: say("")},
 		{raw: func(c net.Conn) { _ = c.(*net.TCPConn).SetLinger(0) }},
@@ -73,7 +90,21 @@ func hostileAnswers() []reply {
 		{raw: say("HTTP/1.1 307 Elsewhere\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n"), status: http.StatusTemporaryRedirect},
 		{raw: say("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort"), status: http.StatusOK},
 		{raw: flood("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "4\r\nmore\r\n"), status: http.StatusOK},
+		{raw: drip("HTTP/1.1 200 OK\r\n", "A: b\r\n")},
+		{raw: drip("HTTP/1.1 503 Busy\r\n\r\n", "s"), status: http.StatusServiceUnavailable},
+		{raw: drip("HTTP/1.1 200 OK\r\n\r\n", "o"), status: http.StatusOK},
+		{raw: say(gzipBomb()), status: http.StatusOK},
+		{raw: twice, status: http.StatusServiceUnavailable},
 	}
+}
+
+// gzipBomb is a 200 with 16 MiB in 16 KiB.
+func gzipBomb() string {
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	_, _ = z.Write(make([]byte, 16<<20)) // a buffer takes all
+	_ = z.Close()
+	return "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nConnection: close\r\n\r\n" + b.String()
 }
 
 // hostileMix answers half of the deliveries badly at first, and all as usual then.
@@ -97,7 +128,7 @@ func hostile(h *house) {
 // publishMany publishes small messages as fast as JetStream confirms them.
 func (h *house) publishMany(n int) {
 	h.t.Helper()
-	l := &load{done: make(chan struct{})}
+	l := &load{routes: h.routes, done: make(chan struct{})}
 	h.loads = append(h.loads, l)
 	defer close(l.done)
 	const batch = 1000
@@ -115,7 +146,7 @@ func (h *house) publishMany(n int) {
 		for _, ack := range acks {
 			select {
 			case ok := <-ack.Ok():
-				l.add(h, ack.Msg(), ok)
+				l.add(ack.Msg(), ok)
 			case err := <-ack.Err():
 				h.t.Fatal(err)
 			}

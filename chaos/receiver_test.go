@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -38,6 +39,7 @@ type receiver struct {
 	requests []ledger.Request
 	at       []time.Time // when each request came
 	count    map[ledger.Key]int
+	answered int // of the requests
 }
 
 func newReceiver(h *house) *receiver {
@@ -82,6 +84,7 @@ func (r *receiver) serve(w http.ResponseWriter, hr *http.Request) {
 	}
 	r.mu.Lock()
 	r.requests[i].Status = a.status
+	r.answered++
 	r.mu.Unlock()
 	if a.raw == nil {
 		w.WriteHeader(a.status)
@@ -102,11 +105,18 @@ func (r *receiver) note(q ledger.Request) (index int, a reply) {
 	return len(r.requests) - 1, r.script(q, r.count[q.Key])
 }
 
-// seen returns the requests so far.
-func (r *receiver) seen() []ledger.Request {
+// since returns the requests from the nth on, from 0.
+func (r *receiver) since(n int) []ledger.Request {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return append([]ledger.Request(nil), r.requests...)
+	return slices.Clone(r.requests[n:])
+}
+
+// open is how many requests wait for their answer.
+func (r *receiver) open() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.requests) - r.answered
 }
 
 func (r *receiver) total() int {

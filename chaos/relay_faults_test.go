@@ -41,7 +41,7 @@ func relayFaults() []scenario {
 		},
 		{
 			name: "relay-two", fit: ledger.Crashed, run: two,
-			fault: "two processes, one after the other killed, or paused for an AckWait",
+			fault: "two processes, one after the other killed, stopped, or paused for an AckWait, twice each",
 			holds: "the other one takes over",
 		},
 		{
@@ -66,8 +66,9 @@ func relayFaults() []scenario {
 		},
 		{
 			name: "relay-poison", fit: ledger.Crashed, run: poison,
-			fault: "one message kills the process whenever its request arrives; the process is started again each time",
-			holds: "three requests of it, then a dead letter with the reason poison; all others are delivered",
+			fault:  "one message kills the process whenever its request arrives; the process is started again each time",
+			deaths: 1,
+			holds:  "three requests of it, then a dead letter with the reason poison; all others are delivered",
 		},
 	}
 }
@@ -77,7 +78,7 @@ func undisturbed(h *house) {
 	h.warm()
 	h.await(h.publish(1000, 300))
 	h.settle()
-	if err := r.replay(""); err != nil {
+	if err := r.replay("billing", ""); err != nil {
 		h.t.Errorf("replay what is dead: %v", err)
 	}
 }
@@ -85,24 +86,31 @@ func undisturbed(h *house) {
 func killed(h *house, times int) {
 	h.start(relayOptions{})
 	h.warm()
-	// The load lasts as long as the kills do.
-	h.publish(times*100, 130)
-	for range times {
+	l := h.flow(130)
+	defer l.end()
+	for i := range times {
 		h.pause(50*time.Millisecond, 1200*time.Millisecond)
-		h.current().kill()
+		if i%2 == 0 {
+			h.strike(h.current().kill)
+		} else {
+			h.current().kill()
+		}
 		h.launch(relayOptions{})
 	}
+	h.goesOn(l)
 }
 
 func paused(h *house) {
 	r := h.start(relayOptions{})
 	h.warm()
-	h.publish(1500, 60)
+	l := h.flow(60)
+	defer l.end()
 	for range 2 {
 		h.pause(time.Second, 2*time.Second)
-		r.signal(syscall.SIGSTOP)
+		h.strike(func() { r.signal(syscall.SIGSTOP) })
 		<-time.After(2 * ackWait)
 		r.signal(syscall.SIGCONT)
+		h.goesOn(l)
 	}
 }
 
@@ -112,8 +120,8 @@ func stopped(h *house) {
 	h.receiver.answer(h.slower(time.Second))
 	h.publish(100, 100)
 	for range 3 {
-		h.pause(time.Second, 3*time.Second)
-		h.stop(r)
+		h.pause(time.Second, 2*time.Second)
+		h.strike(func() { h.stop(r) })
 		r = h.start(relayOptions{})
 	}
 }
@@ -122,17 +130,26 @@ func two(h *house) {
 	pair := []*relay{h.start(relayOptions{}), nil}
 	h.warm()
 	pair[1] = h.start(relayOptions{})
-	h.publish(2400, 100)
-	for i := range 6 {
+	l := h.flow(100)
+	defer l.end()
+	for i, fault := range h.rng.Perm(6) {
 		h.pause(500*time.Millisecond, 1500*time.Millisecond)
-		if h.rng.IntN(2) == 0 {
-			pair[i%2].kill()
-			pair[i%2] = h.start(relayOptions{})
-			continue
+		r := pair[i%2]
+		switch fault % 3 {
+		case 0:
+			h.strike(r.kill)
+		case 1:
+			h.strike(func() { h.stop(r) })
+		default:
+			h.strike(func() { r.signal(syscall.SIGSTOP) })
+			<-time.After(ackWait)
 		}
-		pair[i%2].signal(syscall.SIGSTOP)
-		<-time.After(ackWait)
-		pair[i%2].signal(syscall.SIGCONT)
+		h.goesOn(l) // by the other one
+		if r.ended() {
+			pair[i%2] = h.start(relayOptions{})
+		} else {
+			r.signal(syscall.SIGCONT)
+		}
 	}
 }
 

@@ -34,7 +34,7 @@ func soakFor(h *house) time.Duration {
 }
 
 func soaked(h *house) {
-	const perSecond, every = 50, 2 * time.Second
+	const every = 2 * time.Second
 	long := soakFor(h)
 	p := newProxy(h.t, h.nodes[0].addr)
 	clock := h.newClock()
@@ -100,7 +100,7 @@ func soaked(h *house) {
 			steady.signal(syscall.SIGHUP)
 		}},
 	}
-	l := h.publish(int(long.Seconds())*perSecond, perSecond)
+	l := h.flow(50)
 	made := map[string]int{}
 	var memory course
 	for end := time.Now().Add(long); time.Now().Before(end); {
@@ -114,7 +114,7 @@ func soaked(h *house) {
 			memory = append(memory, f.resident>>20)
 		}
 	}
-	close(l.stop) // an outage held it up too
+	l.end()
 	h.note("%s of faults: %s; resident MiB over time: %s", long, strings.Trim(fmt.Sprint(made)[len("map"):], "[]"), memory)
 	if !memory.flat() {
 		h.t.Errorf("memory grows: %s MiB", memory)

@@ -43,7 +43,7 @@ func window(h *house, point string) {
 		r := h.start(relayOptions{failpoint: fmt.Sprintf("%s:%d", point, 1+h.rng.IntN(most))})
 		h.publish(150, 300)
 		if replays {
-			_ = r.replay("") // the process may die of it before it answers
+			_ = r.replay("billing", "") // the process may die of it before it answers
 		}
 		died := within(30*time.Second, r.ended)
 		if !died {
@@ -56,6 +56,6 @@ func window(h *house, point string) {
 	h.start(relayOptions{})
 	h.settle()
 	if replays {
-		_ = h.current().replay("") // of what died while relay was down, if anything did
+		_ = h.current().replay("billing", "") // of what died while relay was down, if anything did
 	}
 }
