@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -42,10 +43,12 @@ func (s *Server) republish(ctx context.Context, id string, edit *dlqstore.Edit, 
 	if err != nil {
 		return err
 	}
+	reason := "sent to its original subject as a new message"
 	if edit != nil {
+		reason += fmt.Sprintf(", edited: the SHA-256 of its payload was %x and is %x", sha256.Sum256(d.Payload), sha256.Sum256(edit.Payload))
 		d.Payload, d.Headers = edit.Payload, edit.Headers
 	}
-	if err := s.opts.Store.Discard(ctx, id, "sent to its original subject as a new message", by); err != nil {
+	if err := s.opts.Store.Discard(ctx, id, reason, by); err != nil {
 		return err
 	}
 	if err := s.opts.Republish.Republish(ctx, d); err != nil {

@@ -178,6 +178,7 @@ func (s *Server) Handler() http.Handler {
 		r.Get("/dead-letters/{id}/edit", s.page(s.editPage))
 		r.Post("/dead-letters/{id}/edit", s.pageUpTo(maxEditBytes, s.editPage))
 		r.Post("/dead-letters/{id}/edit/check", s.pageUpTo(maxEditBytes, s.checkEditPage))
+		r.Post("/api/v1/dead-letters/import", s.api(s.importDeadLetters)) // of any payload, which can then be replayed
 	})
 	return r
 }
@@ -238,7 +239,6 @@ func (s *Server) routeOperator(r chi.Router) {
 	r.Post("/api/v1/dead-letters/{id}/replay", s.api(s.replayDeadLetter))
 	r.Post("/api/v1/dead-letters/{id}/discard", s.api(s.discardDeadLetter))
 	r.Post("/api/v1/dead-letters/{id}/restore", s.api(s.restoreDeadLetter))
-	r.Post("/api/v1/dead-letters/import", s.api(s.importDeadLetters))
 	r.Post("/api/v1/dead-letters/rebuild", s.api(s.rebuildDeadLetters))
 	r.Post("/api/v1/dead-letters/discard", s.api(s.changeDeadLetters(dlqstore.Discarded)))
 	r.Post("/api/v1/dead-letters/restore", s.api(s.changeDeadLetters(dlqstore.Dead)))

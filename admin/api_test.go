@@ -2,8 +2,10 @@ package admin_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -344,6 +346,10 @@ func TestReplayToSubject(t *testing.T) {
 	if got := s.post(path, `{"to":"subject"}`); got.status != http.StatusConflict || len(to.sent) != 1 {
 		t.Errorf("second: got %d, %d sent", got.status, len(to.sent))
 	}
+	d, err := s.store.Get(t.Context(), id)
+	if after := fmt.Sprintf("%x", sha256.Sum256([]byte("fixed"))); err != nil || !strings.Contains(d.DiscardReason, after) {
+		t.Errorf("the edit is not told: %q (%v)", d.DiscardReason, err)
+	}
 
 	without := start(t, nil)
 	id = without.add(dead(1, nil))[0]
@@ -384,6 +390,10 @@ func TestBadRequests(t *testing.T) {
 		{"limit too high", "GET", "/api/v1/dead-letters?limit=501", "", 400, "invalid_parameter", "500"},
 		{"bad time", "GET", "/api/v1/dead-letters?since=yesterday", "", 400, "invalid_parameter", "24h"},
 		{"negative age", "GET", "/api/v1/dead-letters?since=-5m", "", 400, "invalid_parameter", "since"},
+		{"a time that no database knows", "GET", "/api/v1/dead-letters?since=0000-01-01", "", 400, "invalid_parameter", "1970"},
+		{"a time that means none", "GET", "/api/v1/dead-letters?until=0001-01-01T00:00:00Z", "", 400, "invalid_parameter", "1970"},
+		{"a year of five digits", "GET", "/api/v1/audit?until=9999-12-31T23:59:59-01:00", "", 400, "invalid_parameter", "9999"},
+		{"cursor of the year 0", "GET", "/api/v1/dead-letters?cursor=MDAwMC0wMS0wMVQwMDowMDowMC4wMDAwMDBabXNn", "", 400, "invalid_parameter", "cursor"},
 		{"bad subject", "GET", "/api/v1/dead-letters?subject=a..b", "", 400, "invalid_parameter", "subject"},
 		{"bad wildcard", "GET", "/api/v1/dead-letters?subject=%3E.b", "", 400, "invalid_parameter", "subject"},
 		{"NUL", "GET", "/api/v1/dead-letters?q=%00", "", 400, "invalid_parameter", "NUL"},

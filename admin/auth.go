@@ -27,7 +27,7 @@ const (
 	nobody   role = iota
 	viewer        // see everything, payloads among it
 	operator      // replay, discard, restore, pause, resume, reload
-	editor        // replay with another payload or other headers
+	editor        // replay with another payload or other headers, import
 )
 
 func parseRole(word string) (role, bool) {

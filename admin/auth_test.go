@@ -91,7 +91,7 @@ func TestEveryRouteAsksWho(t *testing.T) {
 		"POST /dead-letters/export": "vera", "GET /replays/{id}": "vera", "GET /audit": "vera", "GET /events": "vera",
 		"POST /dead-letters/choose": "otto", "POST /dead-letters/discard": "otto", "POST /dead-letters/restore": "otto",
 		"GET /api/v1/openapi.json":         "vera",
-		"POST /api/v1/dead-letters/import": "otto", "POST /api/v1/dead-letters/rebuild": "otto",
+		"POST /api/v1/dead-letters/import": "edda", "POST /api/v1/dead-letters/rebuild": "otto",
 		"POST /api/v1/dead-letters/discard": "otto", "POST /api/v1/dead-letters/restore": "otto", "GET /api/v1/audit": "vera", "GET /api/v1/replays/{id}/items": "vera",
 		"GET /": "vera", "GET /routes/{name}": "vera", "GET /dead-letters": "vera", "GET /dead-letters/{id}": "vera",
 		"GET /replays": "vera", "GET /replays/new": "otto", "POST /replays": "otto", "POST /replays/{id}/pause": "otto", "POST /replays/{id}/rate": "otto",

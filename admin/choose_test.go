@@ -1,6 +1,8 @@
 package admin_test
 
 import (
+	"context"
+	"errors"
 	"maps"
 	"net/http"
 	"net/url"
@@ -8,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"relay/admin"
 	"relay/dlqstore"
 )
 
@@ -78,6 +81,30 @@ func TestChooseMany(t *testing.T) {
 	if err != nil || len(jobs) != 1 || jobs[0].Total != 3 {
 		t.Errorf("%+v (%v)", jobs, err)
 	}
+}
+
+// breaking is a store whose database is lost after some calls.
+type breaking struct {
+	dlqstore.Store
+	changes *int // that succeed
+}
+
+func (s breaking) Change(context.Context, dlqstore.Change, dlqstore.Actor) (int, error) {
+	if *s.changes--; *s.changes < 0 {
+		return 0, errors.New("the database is gone")
+	}
+	return dlqstore.MaxChange, nil
+}
+
+// TestChangeManyBreaksOff: what was done by then is told.
+func TestChangeManyBreaksOff(t *testing.T) {
+	changes := 2
+	s := start(t, func(o *admin.Options) { o.Store = breaking{o.Store, &changes} })
+	got := s.form("/dead-letters/discard", url.Values{"route": {"orders-to-billing"}}.Encode())
+	if got.status != http.StatusServiceUnavailable {
+		t.Errorf("got %d", got.status)
+	}
+	s.has(got, "40,000 dead letters were discarded")
 }
 
 func TestExportMany(t *testing.T) {

@@ -115,15 +115,19 @@ func parseSubject(v string) (string, error) {
 	return v, nil
 }
 
+// parseTime reads a time, which has a year that both databases know and order alike.
 func parseTime(name, v string, now time.Time) (time.Time, error) {
 	if v == "" {
 		return time.Time{}, nil
 	}
-	if t, err := time.Parse(time.RFC3339Nano, v); err == nil {
-		return t, nil
-	}
-	if t, err := time.Parse(time.DateOnly, v); err == nil {
-		return t, nil
+	for _, layout := range []string{time.RFC3339Nano, time.DateOnly} {
+		t, err := time.Parse(layout, v)
+		if year := t.UTC().Year(); err == nil && (year < 1970 || year > 9999) {
+			return time.Time{}, badParameter(name, "a year from 1970 to 9999 wanted, got %q", v)
+		}
+		if err == nil {
+			return t, nil
+		}
 	}
 	age, err := time.ParseDuration(v)
 	if days, ok := strings.CutSuffix(v, "d"); ok {

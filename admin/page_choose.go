@@ -157,7 +157,12 @@ func (s *Server) changeManyPage(to dlqstore.State) func(http.ResponseWriter, *ht
 		}
 		changed := 0
 		for n := dlqstore.MaxChange; n == dlqstore.MaxChange; changed += n {
-			if n, err = s.opts.Store.Change(r.Context(), change, actor(r)); err != nil {
+			n, err = s.opts.Store.Change(r.Context(), change, actor(r))
+			if err != nil && changed > 0 {
+				return &problem{http.StatusServiceUnavailable, "broken_off", fmt.Sprintf("%s were %s, then it broke off; do it again for the rest",
+					count(changed, "dead letter"), done), err}
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -196,7 +201,7 @@ func (s *Server) ask(w http.ResponseWriter, r *http.Request, do string, form url
 		return err
 	}
 	view.Targets = s.targets(groups)
-	list, err := s.opts.Store.List(r.Context(), filter, dlqstore.Page{Limit: 3})
+	list, err := s.opts.Store.List(r.Context(), filter, dlqstore.Page{Limit: 3, Brief: true})
 	if err != nil {
 		return err
 	}

@@ -118,6 +118,7 @@ func (s *Server) beside(r *http.Request, view *deadLetterView, d dlqstore.DeadLe
 	if err != nil {
 		return nil //nolint:nilerr // the same
 	}
+	page.Brief = true
 	list, err := s.opts.Store.List(r.Context(), filter, page)
 	if errors.Is(err, dlqstore.ErrCursor) {
 		return nil

@@ -73,6 +73,7 @@ func (s *Server) deadLettersPage(w http.ResponseWriter, r *http.Request) error {
 		view.Wrong = sentence(err.Error())
 		return render(w, s.pages.deadLetters, http.StatusBadRequest, view)
 	}
+	page.Brief = true
 	list, err := s.opts.Store.List(r.Context(), filter, page)
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
+	"path"
 	"regexp"
 	"strconv"
 	"strings"
@@ -198,7 +199,7 @@ func backPath(r *http.Request) string {
 		return list
 	}
 	if i := strings.LastIndexByte(r.URL.Path, '/'); i > 0 && r.Method == http.MethodPost {
-		return listPath(r.URL.Path[:i], url.Values{"list": {r.PostFormValue("list")}}, "", "")
+		return listPath(path.Clean(r.URL.Path[:i]), url.Values{"list": {r.PostFormValue("list")}}, "", "")
 	}
 	return "/"
 }

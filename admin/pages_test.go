@@ -431,3 +431,23 @@ func TestAttemptsFilter(t *testing.T) {
 		t.Errorf("%s, %s", s.state(few), s.state(many))
 	}
 }
+
+// TestLargePayloadsInList: a table shows no payloads, so that they make no page short.
+func TestLargePayloadsInList(t *testing.T) {
+	s := start(t, nil)
+	var ids []string
+	for i := range 4 {
+		ids = append(ids, s.add(dead(i, func(d *dlqstore.DeadLetter) { d.Payload = make([]byte, 5<<20) }))...)
+	}
+	s.has(s.get("/dead-letters"), ids...)
+}
+
+// TestBackStaysHere: a refused request of any path leads to no other host.
+func TestBackStaysHere(t *testing.T) {
+	s := start(t, nil)
+	for _, path := range []string{"//evil.example/x", "//evil.example/x/replay"} {
+		if got := s.form(path, ""); got.status != http.StatusNotFound || strings.Contains(got.body, `"//`) {
+			t.Errorf("%s: got %d\n%s", path, got.status, got.body)
+		}
+	}
+}

@@ -334,7 +334,7 @@ func parseCursor(cursor string) (failed, id string, err error) {
 		return "", "", ErrCursor
 	}
 	failed, id = string(data[:len(stampLayout)]), string(data[len(stampLayout):])
-	if _, err := time.Parse(stampLayout, failed); err != nil || !plainID(id) {
+	if t, err := time.Parse(stampLayout, failed); err != nil || t.Year() < 1 || !plainID(id) { // Postgres knows no year 0
 		return "", "", ErrCursor
 	}
 	return failed, id, nil
