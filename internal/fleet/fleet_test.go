@@ -27,6 +27,7 @@ func process(t *testing.T, url, name string, fast, slow, failed int) *fleet.Flee
 	inFlight.WithLabelValues("orders").Set(3)
 	open.WithLabelValues("orders").Set(1)
 	open.WithLabelValues("idle").Set(0)
+	inFlight.WithLabelValues("first").Set(5) // whose first attempt goes on
 	for range fast {
 		duration.WithLabelValues("orders").Observe(0.05)
 	}
@@ -84,6 +85,9 @@ func TestProcessesAddUp(t *testing.T) {
 		}
 		if delivered != 110 || failed != 10 {
 			t.Errorf("the hour has %d and %d", delivered, failed)
+		}
+		if n := all["first"].InFlight; n != 10 {
+			t.Errorf("in flight before the first attempt ended: got %d, want 10", n)
 		}
 		if idle.Attempts != 0 || idle.Rate != 0 {
 			t.Errorf("an idle route: %+v", idle)

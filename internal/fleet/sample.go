@@ -128,15 +128,14 @@ func (s *sampler) read(families []*dto.MetricFamily) map[string]count {
 			switch f.GetName() {
 			case "relay_attempts_total":
 				total.Classes[classOf(labels["status"])] += uint64(m.GetCounter().GetValue())
-				totals[name] = total
 			case "relay_attempt_duration_seconds":
 				total.Buckets = s.buckets(m.GetHistogram())
-				totals[name] = total
 			case "relay_in_flight":
 				h.inFlight = int(m.GetGauge().GetValue())
 			case "relay_breaker_open":
 				h.open = m.GetGauge().GetValue() == 1
 			}
+			totals[name] = total
 		}
 	}
 	return totals
