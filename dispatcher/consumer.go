@@ -18,6 +18,10 @@ import (
 // requestTimeout bounds one request to JetStream's API.
 const requestTimeout = 5 * time.Second
 
+// flowHeartbeat is how often an idle push consumer asks again whether it may go on: one
+// whose question died with a process stands still for so long.
+const flowHeartbeat = 5 * time.Second
+
 // Metadata keys of the consumers that relay manages.
 const (
 	metaRoute = "relay.route"
@@ -29,7 +33,7 @@ const (
 // ensureLive makes the route's consumer what the file says, by the same step that a
 // plan shows.
 func (r *route) ensureLive(ctx context.Context) error {
-	p := newPlanner(r.shared.js, r.shared.file())
+	p := r.live.planner()
 	if st, ok := declared(p.config, r.cfg.Stream); ok {
 		step, err := p.declaredStream(ctx, st)
 		if err != nil {
@@ -39,7 +43,7 @@ func (r *route) ensureLive(ctx context.Context) error {
 			if err := step.run(ctx, false); err != nil {
 				return err
 			}
-			delete(p.streams, st.Name)
+			p = newPlanner(r.shared.js, p.config) // which sees the stream
 		}
 	}
 	step, err := p.live(ctx, r.cfg, r.position())
@@ -52,15 +56,20 @@ func (r *route) ensureLive(ctx context.Context) error {
 	if step.Action == Update || step.Action == Recreate {
 		r.log.Info("consumer changed to what the file says", "route", r.cfg.Name, "consumer", step.Consumer, "changes", fmt.Sprint(step.Changes))
 	}
-	if stream := p.streams[r.cfg.Stream]; stream != nil {
+	if stream, err := p.stream(ctx, r.cfg.Stream); err == nil && stream != nil {
 		r.sawStream(stream.CachedInfo())
+	}
+	if step.Action == Leave {
+		r.sawConsumer(step.found)
+	} else {
+		r.poll(ctx) // it was made or changed since it was looked at
 	}
 	return nil
 }
 
 // ensureReplay makes the consumer of the route's replay lane.
 func (r *route) ensureReplay(ctx context.Context) error {
-	step, err := newPlanner(r.shared.js, r.shared.file()).replay(ctx, r.cfg)
+	step, err := r.replay.planner().replay(ctx, r.cfg)
 	if err != nil {
 		return err
 	}
@@ -82,6 +91,10 @@ func liveConfig(r routes.Route) jetstream.ConsumerConfig {
 		DeliverGroup:   r.Consumer.DeliverGroup,
 		FilterSubjects: r.FilterSubjects,
 		Metadata:       map[string]string{metaRoute: r.Name, metaStart: start(r.Consumer)},
+	}
+	if r.Consumer.Type == routes.Push {
+		// The server then asks before it sends more than relay may have in hand.
+		c.FlowControl, c.IdleHeartbeat = true, flowHeartbeat
 	}
 	if r.Order == routes.OrderStrict {
 		// A message that waits for its retry keeps its place, so one place keeps the
@@ -188,7 +201,7 @@ func (p *planner) consumer(ctx context.Context, s Step, want jetstream.ConsumerC
 	case have == nil:
 		return p.createAgain(ctx, s, stream, want, known)
 	}
-	s.Changes = consumerChanges(&have.Config, want)
+	s.found, s.Changes = have, consumerChanges(&have.Config, want)
 	owner := have.Config.Metadata[metaRoute]
 	switch {
 	case owner == "":

@@ -154,6 +154,7 @@ func New(o Options) (*Dispatcher, error) {
 	s.ledger = newLedger(s.js)
 	s.tracing = tracing{o.Tracer}
 	d := &Dispatcher{shared: s, drain: o.Drain}
+	d.lookForOrphans.Store(true)
 	var errs []error
 	for _, cfg := range o.Config.Routes {
 		if !cfg.Enabled {
@@ -220,7 +221,9 @@ func (d *Dispatcher) begin(start func(*runner)) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.start = start
+	first := newPlanner(d.shared.js, d.shared.file())
 	for _, r := range d.routes {
+		r.live.first, r.replay.first = first, first
 		start(r)
 	}
 }
@@ -252,12 +255,12 @@ func (d *Dispatcher) running() []*runner {
 }
 
 // tend reads the consumers' figures at a steady pace, looks for orphans and, while
-// some stream is not as it should be, tries again.
+// some stream is not as it should be, tries again. At the start the routes read their
+// own figures, and Prepare has seen to the streams.
 func (d *Dispatcher) tend(ctx context.Context) {
-	for n := 0; ; n++ {
-		running := d.running()
-		look := n > 0 && n%streamsEvery == 0
-		for _, r := range running {
+	for n := 1; sleep(ctx, max(2*time.Second, time.Duration(len(d.running()))*20*time.Millisecond)) == nil; n++ {
+		look := n%streamsEvery == 0
+		for _, r := range d.running() {
 			if ctx.Err() != nil {
 				return
 			}
@@ -270,9 +273,6 @@ func (d *Dispatcher) tend(ctx context.Context) {
 		}
 		if n%streamsEvery == 0 || d.lookForOrphans.Swap(false) {
 			d.findOrphans(ctx)
-		}
-		if sleep(ctx, max(2*time.Second, time.Duration(len(running))*20*time.Millisecond)) != nil {
-			return
 		}
 	}
 }

@@ -23,8 +23,10 @@ type lane struct {
 	consumer string
 	// Of a push consumer; empty: it is a pull consumer.
 	deliverSubject, deliverGroup string
-	puller                       *pull.Puller
-	silent                       atomic.Bool // the last session ended for want of heartbeats
+	// first is what the first look compares with; nil: with a planner of its own.
+	first  *planner
+	puller *pull.Puller
+	silent atomic.Bool // the last session ended for want of heartbeats
 	// ensure makes the consumer as the file says, or says what stands in the way.
 	ensure func(ctx context.Context) error
 	// read fills a delivery from its message.
@@ -60,6 +62,18 @@ func (l *lane) look(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// planner is for one look. The first looks of routes that start together share one, so
+// that a thousand of them ask for their stream once. Later ones, which know a position on
+// the stream, have to see it as it is by then.
+func (l *lane) planner() *planner {
+	p := l.first
+	l.first = nil
+	if p == nil {
+		p = newPlanner(l.route.shared.js, l.route.shared.file())
+	}
+	return p
 }
 
 // unheard says that the server answered no pull request of the last session, nor yet of

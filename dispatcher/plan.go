@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -46,7 +47,8 @@ type Step struct {
 	// something is refused and how to mend it. It may be empty.
 	Note string
 
-	state State // of the route while the step is refused
+	state State                   // of the route while the step is refused
+	found *jetstream.ConsumerInfo // the consumer as it was looked at; nil: there was none
 	do    func(ctx context.Context) error
 }
 
@@ -81,16 +83,18 @@ func NewPlan(ctx context.Context, js jetstream.JetStream, c *routes.Config) (*Pl
 	return &Plan{steps, orphans}, nil
 }
 
-// planner compares a file with a server. It looks at each stream once, and is for the
-// use of one goroutine.
+// planner compares a file with a server. It looks at each stream once. It is safe for
+// concurrent use.
 type planner struct {
-	js      jetstream.JetStream
-	config  *routes.Config
-	streams map[string]jetstream.Stream // those looked at; nil: it is not there
+	js     jetstream.JetStream
+	config *routes.Config
+
+	mu      sync.Mutex
+	streams map[string]func() (jetstream.Stream, error) // the look at a stream, made or under way
 }
 
 func newPlanner(js jetstream.JetStream, c *routes.Config) *planner {
-	return &planner{js: js, config: c, streams: map[string]jetstream.Stream{}}
+	return &planner{js: js, config: c, streams: map[string]func() (jetstream.Stream, error){}}
 }
 
 // consumers are the steps for a route: its own consumer and its replay lane's.
@@ -103,21 +107,29 @@ func (p *planner) consumers(ctx context.Context, r routes.Route) ([]Step, error)
 	return []Step{live, replay}, err
 }
 
-// stream returns the stream as it was when first looked at, or nil.
+// stream returns the stream as it was when first looked at, or nil when it was not there.
+// An error stays too.
 func (p *planner) stream(ctx context.Context, name string) (jetstream.Stream, error) {
-	if stream, ok := p.streams[name]; ok {
-		return stream, nil
+	p.mu.Lock()
+	look, ok := p.streams[name]
+	if !ok {
+		look = sync.OnceValues(func() (jetstream.Stream, error) { return lookAtStream(ctx, p.js, name) })
+		p.streams[name] = look
 	}
+	p.mu.Unlock()
+	return look()
+}
+
+func lookAtStream(ctx context.Context, js jetstream.JetStream, name string) (jetstream.Stream, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	stream, err := p.js.Stream(ctx, name)
-	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+	stream, err := js.Stream(ctx, name)
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		return nil, nil
+	case err != nil:
 		return nil, fmt.Errorf("look at stream %q: %w", name, err)
 	}
-	if err != nil {
-		stream = nil
-	}
-	p.streams[name] = stream
 	return stream, nil
 }
 
