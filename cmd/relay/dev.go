@@ -7,11 +7,14 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -78,8 +81,11 @@ func devCommand() *cobra.Command {
 		}
 		s.embedded, s.drain = true, 5*time.Second
 		s.announce = func(r running) { banner(cmd.OutOrStdout(), r, s.data, file, temporary) }
-		s.traffic = func(ctx context.Context, js jetstream.JetStream) error { return publishSamples(ctx, js, every) }
-		return serveDev(cmd.Context(), s, hooks)
+		s.traffic = func(ctx context.Context, js jetstream.JetStream) error { return publishSamples(ctx, js, every, s.log) }
+		// A terminal that is closed ends it as Ctrl-C does: a folder is to be removed.
+		ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGHUP)
+		defer stop()
+		return serveDev(ctx, s, hooks)
 	}
 	return cmd
 }
@@ -156,8 +162,10 @@ func banner(w io.Writer, r running, data, file string, temporary bool) {
 `, r.adminURL, r.natsURL, data, kept, file, self, r.natsURL, r.adminURL)
 }
 
-// publishSamples sends one of each sample payload, and then one every so often.
-func publishSamples(ctx context.Context, js jetstream.JetStream, every time.Duration) error {
+// publishSamples sends one of each sample payload, and then one every so often. A routes
+// file of somebody's own may have no stream for them, which is said.
+func publishSamples(ctx context.Context, js jetstream.JetStream, every time.Duration, log *slog.Logger) error {
+	failed := saying(log, "no sample traffic")
 	names := sampleNames()
 	for i := 0; ; i++ {
 		if i >= len(names) {
@@ -175,9 +183,8 @@ func publishSamples(ctx context.Context, js jetstream.JetStream, every time.Dura
 		if err != nil {
 			return err
 		}
-		_, err = js.Publish(ctx, name, payload)
-		if err != nil && ctx.Err() == nil {
-			return fmt.Errorf("publish a sample: %w", err)
+		if _, err = js.Publish(ctx, name, payload); err != nil && ctx.Err() == nil {
+			failed(err)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -260,10 +261,22 @@ func TestDatabaseDown(t *testing.T) {
 func TestNATSDown(t *testing.T) {
 	h, r := newHouse(t), testkit.NewReceiver(t, nil)
 	h.nats.Stop()
-	p := h.run(writeRoutes(t, ordersRoute, r.URL))
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := "http://" + free.Addr().String()
+	_ = free.Close()
+	p := h.run(writeRoutes(t, ordersRoute, r.URL), "--admin", strings.TrimPrefix(address, "http://"))
 	testkit.Eventually(t, func() bool { return strings.Contains(p.stderr.String(), "waiting for NATS") }, "relay to say what it waits for")
 	if !strings.Contains(p.stderr.String(), strings.TrimPrefix(h.nats.URL, "nats://")) {
 		t.Errorf("the log does not name the server:\n%s", p.stderr)
+	}
+	if status, body := get(t, address+"/healthz"); status != http.StatusOK {
+		t.Errorf("/healthz while relay waits: %d %s, want 200", status, body)
+	}
+	if status, body := get(t, address+"/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(string(body), "NATS") {
+		t.Errorf("/readyz while relay waits: %d %s, want 503 and what is missing", status, body)
 	}
 	h.nats.Start(t)
 	admin := p.admin()

@@ -83,7 +83,9 @@ func serve(ctx context.Context, s settings) error {
 	}
 	defer store.Close()
 
+	started := answerProbes(s.admin)
 	conn, err := connect(ctx, s)
+	started()
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil // asked to stop while waiting for NATS
@@ -220,13 +222,18 @@ func startEmbedded(s *settings) (*natsconn.Embedded, error) {
 // connect waits for NATS and says what it waits for.
 func connect(ctx context.Context, s settings) (*nats.Conn, error) {
 	s.nats.Name, s.nats.Logger = "relay "+instance(), s.log
+	return natsconn.Wait(ctx, s.nats, saying(s.log, "waiting for NATS"))
+}
+
+// saying logs an error, but not the same one twice in a row.
+func saying(log *slog.Logger, what string) func(error) {
 	said := ""
-	return natsconn.Wait(ctx, s.nats, func(err error) {
+	return func(err error) {
 		if err.Error() != said {
 			said = err.Error()
-			s.log.Warn("waiting for NATS", "err", err)
+			log.Warn(what, "err", err)
 		}
-	})
+	}
 }
 
 // migrate brings the database's schema up, for as long as it takes the database to
@@ -235,17 +242,17 @@ func migrate(ctx context.Context, store dlqstore.Store, s settings) error {
 	if s.noMigrate {
 		return nil
 	}
-	said := false
+	waited, failed := false, saying(s.log, "waiting for the database; deliveries go on, the table catches up")
 	return backoff.Retry(func() error {
 		err := store.Migrate(ctx)
 		switch {
-		case err == nil && said:
+		case err == nil && waited:
 			s.log.Info("the database answers")
 		case errors.Is(err, dlqstore.ErrTooNew):
 			return backoff.Permanent(err)
-		case err != nil && !said:
-			said = true
-			s.log.Warn("waiting for the database; deliveries go on, the table catches up", "err", err)
+		case err != nil && ctx.Err() == nil:
+			waited = true
+			failed(err)
 		}
 		return err
 	}, backoff.WithContext(backoff.NewExponentialBackOff(backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0)), ctx))
