@@ -38,9 +38,9 @@ type reloader struct {
 	good  prometheus.Gauge
 	asks  chan chan<- error
 
-	watcher *fsnotify.Watcher
-	folder  string // that is watched
-	file    string // of the folder; empty: all of it is routes
+	watcher *fsnotify.Watcher // nil unless files are watched
+	folder  string            // that is watched
+	file    string            // of the folder; empty: all of it is routes
 
 	mu     sync.Mutex
 	status admin.ConfigStatus
@@ -85,10 +85,15 @@ func (r *reloader) Reload(ctx context.Context) error {
 
 // Run reloads until ctx ends.
 func (r *reloader) Run(ctx context.Context) error {
-	if err := r.watchFolder(); err != nil {
-		return err
+	var events <-chan fsnotify.Event // nil, and silent, unless files are watched
+	var errs <-chan error
+	if r.watch != "" {
+		if err := r.watchFolder(); err != nil {
+			return err
+		}
+		defer r.watcher.Close() //nolint:errcheck // it held nothing but the watch
+		events, errs = r.watcher.Events, r.watcher.Errors
 	}
-	defer r.watcher.Close() //nolint:errcheck // it held nothing but the watch
 	quiet := time.NewTimer(0)
 	quiet.Stop()
 	defer quiet.Stop()
@@ -102,11 +107,11 @@ func (r *reloader) Run(ctx context.Context) error {
 			_ = r.reload(ctx) // it has said what came of it
 		case <-quiet.C:
 			_ = r.reload(ctx)
-		case event := <-r.watcher.Events:
+		case event := <-events:
 			if r.concerns(event) {
 				quiet.Reset(settle)
 			}
-		case err := <-r.watcher.Errors:
+		case err := <-errs:
 			r.log.Warn("watching the routes file", "err", err)
 			quiet.Reset(settle) // events may have been lost
 		}
@@ -117,16 +122,11 @@ func (r *reloader) Run(ctx context.Context) error {
 // mounted ConfigMap only a link beside them changes. The folder around it is watched
 // for a folder that is deleted and made anew.
 func (r *reloader) watchFolder() error {
-	watcher, err := fsnotify.NewWatcher()
+	watched, err := filepath.Abs(r.watch)
 	if err != nil {
 		return fmt.Errorf("watch the routes file: %w", err)
 	}
-	r.watcher = watcher
-	if r.watch == "" {
-		return nil
-	}
-	watched, err := filepath.Abs(r.watch)
-	if err != nil {
+	if r.watcher, err = fsnotify.NewWatcher(); err != nil {
 		return fmt.Errorf("watch the routes file: %w", err)
 	}
 	r.folder, r.file = filepath.Split(watched)
@@ -135,8 +135,8 @@ func (r *reloader) watchFolder() error {
 		r.folder, r.file = watched, ""
 	}
 	for _, folder := range []string{r.folder, filepath.Dir(r.folder)} {
-		if err := watcher.Add(folder); err != nil {
-			_ = watcher.Close()
+		if err := r.watcher.Add(folder); err != nil {
+			_ = r.watcher.Close()
 			return fmt.Errorf("watch folder %s: %w", folder, err)
 		}
 	}

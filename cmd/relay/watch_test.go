@@ -1,9 +1,11 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -26,6 +28,19 @@ func metricIs(t *testing.T, admin, line string) bool {
 	return strings.Contains(string(body), "\n"+line+"\n")
 }
 
+// watches says whether the process has asked the kernel for changes of files.
+func (p *process) watches() bool {
+	p.t.Helper()
+	fds, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", p.cmd.Process.Pid))
+	if err != nil || len(fds) == 0 {
+		p.t.Fatalf("%d descriptors: %v", len(fds), err)
+	}
+	return slices.ContainsFunc(fds, func(fd string) bool {
+		target, _ := os.Readlink(fd) // one that is closed by now is none
+		return strings.Contains(target, "inotify")
+	})
+}
+
 // A change of the file goes live by itself; one that is wrong changes nothing, and is
 // told in the log, in /readyz, in the metric and to whoever asks.
 func TestWatch(t *testing.T) {
@@ -38,6 +53,9 @@ func TestWatch(t *testing.T) {
 	a.Wait(t, 3)
 	h.awaitSettled("relay-billing")
 
+	if !p.watches() {
+		t.Error("relay watches no file")
+	}
 	rewrite(t, file, ordersTo(b.URL))
 	testkit.Eventually(t, func() bool { return strings.Contains(p.stderr.String(), "routes file in force") }, "the new file to be in force")
 	h.publish(3, 3)
@@ -101,6 +119,9 @@ func TestReloadOnDemand(t *testing.T) {
 			file := writeRoutes(t, ordersRoute, r.URL)
 			p := h.run(file)
 			admin := p.admin()
+			if p.watches() {
+				t.Error("relay watches files without --watch; a machine may have no inotify left")
+			}
 			h.publish(0, 1)
 			testkit.Eventually(t, func() bool { status, _ := get(t, admin+"/api/v1/dead-letters"); return status == http.StatusOK }, "the tables")
 			testkit.Eventually(t, func() bool { return len(deadLetters(t, admin, "")) == 1 }, "the first dead letter")
