@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -207,13 +208,13 @@ func (o *dlqOptions) exportCommand() *cobra.Command {
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		out := cmd.OutOrStdout()
 		if *file != "" {
-			f, err := os.OpenFile(*file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) // payloads are nobody else's business
-			if err != nil {
-				return unusable(fmt.Errorf("--file: %w", err))
+			f, cannot := os.OpenFile(*file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) // payloads are nobody else's business
+			if cannot != nil {
+				return unusable(fmt.Errorf("--file: %w", cannot))
 			}
 			defer func() {
-				if closeErr := f.Close(); err == nil && closeErr != nil {
-					err = unusable(closeErr)
+				if err = errors.Join(err, f.Close()); err != nil {
+					_ = os.Remove(*file) // half of it would stand in the way of the next try
 				}
 			}()
 			out = f

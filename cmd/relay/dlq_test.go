@@ -90,6 +90,10 @@ func TestDLQ(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "dead.ndjson")
 	dlq(t, admin, 0, []string{"11 dead letters exported"}, "export", "--state", "delivered", "--file", file)
 	dlq(t, admin, 2, []string{"--file"}, "export", "--file", file)
+	dlq(t, "127.0.0.1:1", 2, []string{"127.0.0.1:1"}, "export", "--file", file+"x")
+	if _, err := os.Stat(file + "x"); err == nil {
+		t.Error("an export that failed leaves its file, and cannot be tried again")
+	}
 	data, err := os.ReadFile(file)
 	if lines := strings.Count(string(data), "\n"); err != nil || lines != 11 {
 		t.Errorf("export: %d lines, want 11: %v", lines, err)

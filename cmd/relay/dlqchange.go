@@ -44,11 +44,11 @@ func addChangeFlags(cmd *cobra.Command) *changeFlags {
 func (f *changeFlags) check(ids []string) error {
 	switch {
 	case f.limit < 0:
-		return unusable(fmt.Errorf("--limit: 0 or more wanted, got %d", f.limit))
+		return errLimit(f.limit)
 	case len(ids) == 0 && len(f.filter.query()) == 0 && !f.all:
 		return unusable(errors.New("which dead letters? Give ids, filters, or --all"))
-	case len(ids) > 0 && (len(f.filter.query()) > 0 || f.all):
-		return unusable(errors.New("ids and filters exclude each other"))
+	case len(ids) > 0 && (len(f.filter.query()) > 0 || f.all || f.limit > 0):
+		return unusable(errors.New("ids exclude filters, --all and --limit"))
 	}
 	return nil
 }

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"relay/internal/natsconn"
 )
 
 // letter is what the commands read of a dead letter in the admin API's JSON.
@@ -48,6 +50,7 @@ type letter struct {
 // adminClient asks the admin API of a running relay.
 type adminClient struct {
 	base  string // without a slash at its end
+	shown string // base without a password
 	token string // empty: relay asks nobody
 	http  *http.Client
 }
@@ -64,9 +67,9 @@ func newAdminClient(admin string) (*adminClient, error) {
 	}
 	u, err := url.Parse(base)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, unusable(fmt.Errorf("--admin %q: an address as in 127.0.0.1:8080, or an http(s) URL wanted", admin))
+		return nil, unusable(fmt.Errorf("--admin %q: an address as in 127.0.0.1:8080, or an http(s) URL wanted", natsconn.Redact(admin)))
 	}
-	return &adminClient{base: strings.TrimSuffix(base, "/"), token: os.Getenv(adminToken), http: &http.Client{Timeout: time.Minute}}, nil
+	return &adminClient{base: strings.TrimSuffix(base, "/"), shown: u.Redacted(), token: os.Getenv(adminToken), http: &http.Client{Timeout: time.Minute}}, nil
 }
 
 func (c *adminClient) get(ctx context.Context, path string, query url.Values, out any) error {
@@ -105,14 +108,14 @@ func (c *adminClient) do(ctx context.Context, method, path string, body []byte, 
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return unusable(fmt.Errorf("ask relay at %s (is it running? see --admin): %w", c.base, err))
+		return unusable(fmt.Errorf("ask relay at %s (is it running? see --admin): %w", c.shown, err))
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode >= http.StatusMultipleChoices {
 		return c.refused(resp)
 	}
 	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
-		return unusable(fmt.Errorf("read the answer of %s: %w", c.base, err))
+		return unusable(fmt.Errorf("read the answer of %s: %w", c.shown, err))
 	}
 	return nil
 }
@@ -142,6 +145,9 @@ func (c *adminClient) refused(resp *http.Response) error {
 // at most limit; 0: all. It holds one page at a time.
 func (c *adminClient) each(ctx context.Context, query url.Values, limit int, f func(json.RawMessage) error) error {
 	const pageSize = 200
+	if limit < 0 {
+		return errLimit(limit)
+	}
 	for n := 0; limit == 0 || n < limit; {
 		size := pageSize
 		if limit > 0 {
@@ -168,6 +174,8 @@ func (c *adminClient) each(ctx context.Context, query url.Values, limit int, f f
 	}
 	return nil
 }
+
+func errLimit(got int) error { return unusable(fmt.Errorf("--limit: want 0 or more, got %d", got)) }
 
 // filterFlags are the API's filters as flags, by parameter.
 type filterFlags map[string]*string

@@ -196,11 +196,12 @@ func getJSON(ctx context.Context, url string, into any) error {
 		return err
 	}
 	defer resp.Body.Close()
+	shown := req.URL.Redacted()
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s answered %s", url, resp.Status)
+		return fmt.Errorf("%s answered %s", shown, resp.Status)
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(into); err != nil {
-		return fmt.Errorf("%s: %w", url, err)
+		return fmt.Errorf("%s: %w", shown, err)
 	}
 	return nil
 }
