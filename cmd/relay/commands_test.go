@@ -75,7 +75,17 @@ func TestBadInput(t *testing.T) {
 		"verify: bad header":    {[]string{"verify", "-", "--secret", "x", "-H", "nonsense"}, 2, []string{"-H", "nonsense"}},
 		"receive: bad status":   {[]string{"receive", "--status", "42"}, 2, []string{"--status"}},
 		"migrate: no database":  {[]string{"migrate", "up"}, 2, []string{"--database"}},
-		"health: not there":     {[]string{"health", "--admin", "127.0.0.1:1"}, 1, []string{"127.0.0.1:1"}},
+		"health: not there":     {[]string{"health", "--admin", "http://ops:hunter2@127.0.0.1:1"}, 1, []string{"127.0.0.1:1"}},
+		"run: standard input":   {append(base, "--routes", "-", "--database", sqlite), 2, []string{"--routes", "standard input"}},
+		"data, not embedded":    {append(base, "--routes", good, "--database", sqlite, "--data", t.TempDir()), 2, []string{"--data", "--embedded"}},
+		"embedded and creds":    {append(base, "--routes", good, "--embedded", "--data", t.TempDir(), "--nats-creds", file), 2, []string{"--nats-creds", "--embedded"}},
+		"validate: not live":    {[]string{"validate", good, "--nats-context", "x"}, 2, []string{"--nats-context", "--live"}},
+		"no such subcommand":    {[]string{"migrate", "upp", "--database", sqlite}, 2, []string{`"upp"`, "up", "status"}},
+		"no subcommand":         {[]string{"migrate", "--database", sqlite}, 2, []string{"relay migrate", "up", "status"}},
+		"dlq: no such command":  {[]string{"dlq", "lst"}, 2, []string{`"lst"`, "list"}},
+		"dlq: not there":        {[]string{"dlq", "list", "--admin", "http://ops:hunter2@127.0.0.1:1"}, 2, []string{"127.0.0.1:1", "--admin"}},
+		"dlq: limit below 0":    {[]string{"dlq", "list", "--limit", "-1", "--admin", "127.0.0.1:1"}, 2, []string{"--limit", "-1"}},
+		"dlq: ids and a limit":  {[]string{"dlq", "discard", "a", "b", "--limit", "1", "--admin", "127.0.0.1:1"}, 2, []string{"--limit", "exclude"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			code, stdout, stderr := command(t, "", tt.args...)
@@ -272,6 +282,22 @@ func TestDev(t *testing.T) {
 	p.signal(os.Interrupt)
 	if code := p.wait(); code != 0 {
 		t.Errorf("exit code %d", code)
+	}
+}
+
+// A routes file of somebody's own need not have the streams of the samples; and a terminal
+// that is closed ends relay dev as Ctrl-C does.
+func TestDevWithoutSamples(t *testing.T) {
+	data := t.TempDir()
+	if err := os.WriteFile(filepath.Join(data, "routes.yaml"), fmt.Appendf(nil, ordersRoute, "http://127.0.0.1:1"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := relay(t, "dev", "--data", data, "--nats-port", "-1", "--admin", "127.0.0.1:0", "--every", "1ms")
+	p.admin()
+	testkit.Eventually(t, func() bool { return p.ended() || strings.Contains(p.stdout.String(), "no sample traffic") }, "relay to say that there is no sample traffic")
+	p.signal(syscall.SIGHUP)
+	if code := p.wait(); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
 	}
 }
 

@@ -8,10 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log"
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -59,6 +61,11 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.AddCommand(devCommand(), runCommand(), initCommand(), validateCommand(), planCommand(), routesCommand(), schemaCommand(), sendCommand(), receiveCommand(), migrateCommand(),
 		dlqCommand(), healthCommand(), versionCommand(), verifyCommand(), secretCommand(),
 		testCommand(), listenCommand(), doctorCommand(), manCommand())
+	for _, cmd := range root.Commands() {
+		if !cmd.Runnable() {
+			cmd.RunE, cmd.DisableFlagsInUseLine = whichCommand, true
+		}
+	}
 	err := root.ExecuteContext(ctx)
 	var exit *exitError
 	switch {
@@ -69,11 +76,24 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 			fmt.Fprintln(stderr, "relay:", exit.err)
 		}
 		return exit.code
+	case errors.As(err, new(*fs.PathError)): // the output could not be written
+		fmt.Fprintln(stderr, "relay:", err)
+		return exitUsage
 	default: // cobra's: an unknown command or flag
 		fmt.Fprintln(stderr, "relay:", err)
 		fmt.Fprintln(stderr, "Run 'relay --help' for the commands and their flags.")
 		return exitUsage
 	}
+}
+
+// whichCommand refuses a group of commands that is called without one of them, which
+// cobra would answer with the help and exit code 0.
+func whichCommand(cmd *cobra.Command, args []string) error {
+	var names []string
+	for _, sub := range cmd.Commands() {
+		names = append(names, sub.Name())
+	}
+	return unusable(fmt.Errorf("%s wants one of %s, got %q", cmd.CommandPath(), strings.Join(names, ", "), strings.Join(args, " ")))
 }
 
 // exitError ends a command with an exit code. A nil err has been reported already.

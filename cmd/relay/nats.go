@@ -2,9 +2,11 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"relay/internal/natsconn"
 )
@@ -21,6 +23,16 @@ func natsFlags(cmd *cobra.Command) *natsconn.Options {
 	f.StringVar(&o.TLSCert, "nats-tls-cert", "", "client certificate, PEM")
 	f.StringVar(&o.TLSKey, "nats-tls-key", "", "key of the client certificate, PEM")
 	return o
+}
+
+// natsGiven is the first flag of natsFlags that was given; empty: none was.
+func natsGiven(cmd *cobra.Command) (flag string) {
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if flag == "" && (f.Name == "nats" || strings.HasPrefix(f.Name, "nats-")) && f.Name != "nats-port" {
+			flag = "--" + f.Name
+		}
+	})
+	return flag
 }
 
 // askJetStream connects to a server that answers now; one that does not is an error. The

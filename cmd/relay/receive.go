@@ -111,8 +111,8 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if r.out != nil {
 		h := req.Header
 		r.mu.Lock()
-		fmt.Fprintf(r.out, "%s  %s %s  %s  attempt %s  %s  %d bytes  → %s%s\n", time.Now().Format("15:04:05.000"),
-			req.Method, req.URL.Path, h.Get("webhook-id"), h.Get("relay-attempt"), h.Get("relay-subject"), len(body), answer(status), note)
+		fmt.Fprintln(r.out, printable(fmt.Sprintf("%s  %s %s  %s  attempt %s  %s  %d bytes  → %s%s", time.Now().Format("15:04:05.000"),
+			req.Method, req.URL.Path, h.Get("webhook-id"), h.Get("relay-attempt"), h.Get("relay-subject"), len(body), answer(status), note)))
 		r.mu.Unlock()
 	}
 	if status == dropped {

@@ -109,3 +109,14 @@ func TestSendSample(t *testing.T) {
 		}
 	}
 }
+
+// What a request says moves no cursor and begins no line.
+func TestReceivePrintsNoControlCharacters(t *testing.T) {
+	var out output
+	srv := httptest.NewServer(&receiver{status: http.StatusNoContent, seen: map[string]int{}, out: &out})
+	defer srv.Close()
+	answerOf(t, srv.URL+"/%1b[2J%0aattempt")
+	if got := out.String(); strings.Contains(got, "\x1b") || strings.Count(got, "\n") != 1 {
+		t.Errorf("got %q", got)
+	}
+}

@@ -87,10 +87,16 @@ func checkRun(cmd *cobra.Command, routesPath string, s settings) error {
 	switch {
 	case routesPath == "":
 		return errNoRoutes
+	case routesPath == "-":
+		return errors.New("--routes -: relay run reads the file again at each reload, which standard input cannot: give a path")
 	case s.embedded && s.data == "":
 		return errors.New("--embedded keeps its data in a folder: give --data DIR")
-	case s.embedded && (cmd.Flags().Changed("nats") || cmd.Flags().Changed("database")):
-		return errors.New("--embedded brings its own NATS and SQLite: leave out --nats and --database")
+	case s.embedded && cmd.Flags().Changed("database"):
+		return errors.New("--embedded brings its own SQLite: leave out --database")
+	case s.embedded && natsGiven(cmd) != "":
+		return fmt.Errorf("--embedded brings its own NATS: leave out %s", natsGiven(cmd))
+	case !s.embedded && (cmd.Flags().Changed("data") || cmd.Flags().Changed("nats-port")):
+		return errors.New("--data and --nats-port are of the embedded NATS: give --embedded too, or leave them out")
 	case !s.embedded && s.database == "":
 		return errors.New("where are dead letters kept? Give --database postgres://… (or set RELAY_DATABASE_URL), --database sqlite:PATH, or --embedded --data DIR")
 	}

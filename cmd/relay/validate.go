@@ -37,6 +37,9 @@ func validateCommand() *cobra.Command {
 		if err := oneOf("--format", format, "text", "json", "github"); err != nil {
 			return err
 		}
+		if flag := natsGiven(cmd); flag != "" && !onServers {
+			return unusable(fmt.Errorf("%s is for --live: without it no server is asked", flag))
+		}
 		stdin, err := readStdin(input(cmd), args)
 		if err != nil {
 			return err
