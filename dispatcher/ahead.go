@@ -12,7 +12,7 @@ import (
 const (
 	// readAheadFor is the work, at the receiver's pace, that lies at hand beside what is
 	// under way.
-	readAheadFor = 50 * time.Millisecond
+	readAheadFor = 100 * time.Millisecond
 	// mostAhead bounds it in messages: more gain nothing (measured).
 	mostAhead = 32
 )
@@ -66,9 +66,9 @@ func (a *readAhead) saw(took time.Duration, p *pull.Puller) {
 // setLimit is called with the lock held: of two changes the later one has to be the last
 // that the puller hears of, or an open breaker would pull.
 func (a *readAhead) setLimit(p *pull.Puller) {
-	n := a.under
-	if n > 0 {
-		n += a.ahead
+	if a.under == 0 {
+		p.SetLimit(0)
+		return
 	}
-	p.SetLimit(n)
+	p.SetLimits(a.under, a.ahead)
 }

@@ -95,6 +95,34 @@ func TestNeverAsksForMoreThanTheLimit(t *testing.T) {
 	}
 }
 
+// What waits in hand gives time to ask for many at once.
+func TestAsksSeldomWhileMessagesWait(t *testing.T) {
+	const messages, spare = 1200, 32
+	s := testkit.NATS(t)
+	newConsumer(t, s, messages)
+	conn := s.Conn(t)
+	requests, err := conn.SubscribeSync("$JS.API.CONSUMER.MSG.NEXT." + stream + "." + consumer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	waiting := make(chan *nats.Msg, messages)
+	p := start(t, pull.Options{Conn: conn, Limit: 1, Handle: func(m *nats.Msg) { waiting <- m }})
+	p.SetLimits(1, spare)
+	for range messages {
+		p.Release(<-waiting)
+	}
+	if err := conn.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	n, _, err := requests.Pending()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if most := messages / (spare / 2); n > most {
+		t.Errorf("%d requests for %d messages, want %d at most", n, messages, most)
+	}
+}
+
 // A stored message with the headers of a protocol message is a message.
 func TestHandsOnMessagesThatLookLikeProtocol(t *testing.T) {
 	s := testkit.NATS(t)
