@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 
 	"relay/dlqstore"
 )
@@ -54,6 +55,10 @@ func (s *Server) importDeadLetters(w http.ResponseWriter, r *http.Request) error
 	return nil
 }
 
+// routePattern is what the routes file takes for a name. A replay of any other would wait
+// for ever: its name is a token of the replay lane's subject.
+var routePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)
+
 // check refuses what is no dead letter of an export.
 func (d deadLetterJSON) check() error {
 	switch {
@@ -61,8 +66,10 @@ func (d deadLetterJSON) check() error {
 		return invalid("invalid_body", "id: that of a dead letter wanted, got %q", visible(d.ID))
 	case d.ReplayOf != "" && !idPattern.MatchString(d.ReplayOf):
 		return invalid("invalid_body", "replay_of: the id of a dead letter wanted, got %q", visible(d.ReplayOf))
-	case d.Route == "" || d.OriginalSubject == "" || d.Stream == "":
-		return invalid("invalid_body", "route, original_subject and stream are wanted")
+	case !routePattern.MatchString(d.Route):
+		return invalid("invalid_body", "route: the name of a route wanted, got %q", visible(d.Route))
+	case d.OriginalSubject == "" || d.Stream == "":
+		return invalid("invalid_body", "original_subject and stream are wanted")
 	case d.Payload == nil || d.Headers == nil:
 		return invalid("invalid_body", "payload_base64 and headers are wanted, if empty")
 	case d.PublishedAt.IsZero() || d.FailedAt.IsZero():

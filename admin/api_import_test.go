@@ -37,7 +37,7 @@ func TestImport(t *testing.T) {
 	first, _, _ := strings.Cut(lines, "\n")
 	for name, body := range map[string]string{
 		"no JSON": "x", "no object": "[1]", "an id": strings.Replace(first, "msg_", "x", 1), "no payload": `{"id":"msg_aaaaaaaaaaaaaaaaaaaaaaaaaa"}`,
-		"a reason": strings.Replace(first, `"exhausted"`, `"tired"`, 1), "in the second": first + "\n{}", "headers": strings.Replace(first, `"headers":`, `"headers_base64":[{"name":"ä"}],"headers":`, 1), "a status": strings.Replace(first, `"status":503`, `"status":5030`, 1),
+		"a reason": strings.Replace(first, `"exhausted"`, `"tired"`, 1), "a route": strings.Replace(first, `"orders-to-billing"`, `"orders to billing"`, 1), "in the second": first + "\n{}", "headers": strings.Replace(first, `"headers":`, `"headers_base64":[{"name":"ä"}],"headers":`, 1), "a status": strings.Replace(first, `"status":503`, `"status":5030`, 1),
 	} {
 		if got := to.post("/api/v1/dead-letters/import", body); got.status != http.StatusBadRequest || to.code(got) != "invalid_body" && to.code(got) != "invalid_parameter" {
 			t.Errorf("%s: got %d %s", name, got.status, got.body)

@@ -72,10 +72,13 @@ type DeadLetter struct {
 	ChangedAt time.Time
 	// DiscardReason is why it was discarded; set in the state discarded only.
 	DiscardReason string
-	// Attempts are the failed attempts known, oldest first. In lists they are without
-	// Response and ResponseHeaders.
+	// Attempts are the failed attempts known, oldest first; of more than MaxAttempts the
+	// last. In lists they are without Response and ResponseHeaders.
 	Attempts []Attempt
 }
+
+// MaxAttempts is how many attempts are read with a dead letter; the table has all.
+const MaxAttempts = 500
 
 // Limits of what a dead letter keeps of an answer.
 const (

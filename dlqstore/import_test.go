@@ -99,6 +99,28 @@ func testRebuild(t *testing.T, s dlqstore.Store, raw *sql.DB) {
 	wantCounted(t, s, dlqstore.Filter{State: dlqstore.Dead})
 }
 
+// testRebuildFamily has lost a copy of a copy: the first original stays discarded while it
+// may go out.
+func testRebuildFamily(t *testing.T, s dlqstore.Store, raw *sql.DB) {
+	last := letters(t, s, "orders", 0, 1)[0]
+	stream := dlqstore.Batch{DeadLetters: []dlqstore.Record{last}}
+	for n := range 3 {
+		copied, err := s.StartReplay(t.Context(), last.ID, &dlqstore.Edit{Payload: fmt.Append(nil, n)}, bob)
+		check(t, err)
+		last = dlqstore.Record{DeadLetter: copied.DeadLetter, Replay: 1}
+		project(t, s, last)
+		stream.DeadLetters = append(stream.DeadLetters, last)
+	}
+	_, err := raw.Exec(`DELETE FROM dead_letters`)
+	check(t, err)
+	_, err = s.Rebuild(t.Context(), stream, false, alice)
+	check(t, err)
+	want(t, "the last copy", get(t, s, last.ID).State, dlqstore.Dead)
+	err = s.Restore(t.Context(), stream.DeadLetters[0].ID, alice)
+	state, ok := errors.AsType[*dlqstore.StateError](err)
+	want(t, "in the way of the first", ok && state.ID == last.ID, true)
+}
+
 // TestRebuilder goes through two streams, over what was deleted and what is foreign.
 func TestRebuilder(t *testing.T) {
 	js := testkit.NATS(t).JetStream(t)

@@ -63,17 +63,24 @@ func (s *store) readAttempts(ctx context.Context, page []DeadLetter) error {
 		ids[i] = page[i].ID
 		at[ids[i]] = &page[i]
 	}
-	w := &conditions{}
-	s.whereID(w, ids)
-	//nolint:gosec // constants and the numbers of parameters
-	query := `SELECT id, replay, number, route, at, status, error, duration_ms, '{}', NULL, outcome, instance
-		FROM dead_letter_attempts` + w.sql() + ` ORDER BY replay, number`
-	rows, err := s.read.QueryContext(ctx, query, w.args...)
-	attempts, err := collect(rows, err, scanAttempt)
+	attempts, err := s.lastAttempts(ctx, `id, replay, number, route, at, status, error, duration_ms, '{}', NULL, outcome, instance`, ids)
 	for _, a := range attempts {
 		at[a.ID].Attempts = append(at[a.ID].Attempts, a)
 	}
 	return err
+}
+
+// lastAttempts reads those columns, which scanAttempt takes, of the last attempts of each id.
+func (s *store) lastAttempts(ctx context.Context, columns string, ids []string) ([]Attempt, error) {
+	w := &conditions{}
+	s.whereID(w, ids)
+	//nolint:gosec // constants and the numbers of parameters
+	query := `SELECT ` + columns + ` FROM (
+			SELECT ` + attemptColumns + `, row_number() OVER (PARTITION BY id ORDER BY replay DESC, number DESC) AS back
+			FROM dead_letter_attempts` + w.sql() + `) AS a
+		WHERE back <= ` + strconv.Itoa(MaxAttempts) + ` ORDER BY replay, number`
+	rows, err := s.read.QueryContext(ctx, query, w.args...)
+	return collect(rows, err, scanAttempt)
 }
 
 // readPage reads until the page is full, by number or by bytes, and closes the rows.
@@ -112,9 +119,7 @@ func (s *store) Get(ctx context.Context, id string) (DeadLetter, error) {
 	if err != nil {
 		return DeadLetter{}, fmt.Errorf("read dead letter %q: %w", id, err)
 	}
-	const attempts = `SELECT ` + attemptColumns + ` FROM dead_letter_attempts WHERE id = $1 ORDER BY replay, number`
-	rows, err := s.read.QueryContext(ctx, attempts, id)
-	if d.Attempts, err = collect(rows, err, scanAttempt); err != nil {
+	if d.Attempts, err = s.lastAttempts(ctx, attemptColumns, []string{id}); err != nil {
 		return DeadLetter{}, fmt.Errorf("read the attempts of dead letter %q: %w", id, err)
 	}
 	return d, nil

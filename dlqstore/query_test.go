@@ -192,3 +192,20 @@ func testSearchDepth(t *testing.T, s dlqstore.Store, raw *sql.DB) {
 	check(t, err)
 	want(t, "a replay looks at all", n, 1)
 }
+
+// testManyAttempts has what a route with hardly a limit of attempts leaves.
+func testManyAttempts(t *testing.T, s dlqstore.Store, _ *sql.DB) {
+	few, many := letter(1), letter(2)
+	events := []any{few, many, attempt(few, 0, 1, "nak")}
+	for n := range dlqstore.MaxAttempts + 5 {
+		events = append(events, attempt(many, 0, n+1, "nak"))
+	}
+	project(t, s, append(events, attempt(many, 1, 1, "nak"))...)
+	list, err := s.List(t.Context(), dlqstore.Filter{}, dlqstore.Page{})
+	check(t, err)
+	for where, d := range map[string]dlqstore.DeadLetter{"list": list.DeadLetters[0], "get": get(t, s, many.ID)} {
+		first, last := d.Attempts[0], d.Attempts[len(d.Attempts)-1]
+		want(t, where, fmt.Sprint(len(d.Attempts), first.Replay, first.Number, last.Replay, last.Number), fmt.Sprint(dlqstore.MaxAttempts, 0, 7, 1, 1))
+	}
+	want(t, "few", len(list.DeadLetters[1].Attempts), 1)
+}
