@@ -54,6 +54,7 @@ func Needs(c *routes.Config, inbox string) Permissions {
 		p.Publish = append(p.Publish, RouteNeeds(r)...)
 		if r.Consumer.Type == routes.Push {
 			p.Subscribe = append(p.Subscribe, r.Consumer.DeliverSubject)
+			p.Publish = append(p.Publish, "$JS.FC."+r.Stream+"."+r.Consumer.Durable+".>") // JetStream's flow control
 		}
 	}
 	for _, list := range []*[]string{&p.Publish, &p.Subscribe} {

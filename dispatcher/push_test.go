@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"relay/dispatcher"
@@ -83,9 +85,40 @@ func TestPushConsumer(t *testing.T) {
 	testkit.Eventually(t, func() bool { return one.Status()[0].Position == messages }, "the figures to be read")
 }
 
-// A push consumer that could send more than relay means to hold is told; what its
-// max_ack_pending allows is what comes, and is counted.
-func TestPushIsBoundedByMaxAckPending(t *testing.T) {
+// A push consumer asks before it sends more than relay may have in hand, and goes on
+// when there is room, so that its bytes are bounded whatever max_ack_pending allows.
+func TestPushIsBoundedInBytes(t *testing.T) {
+	const size, bound, messages = 768 << 10, 64 << 20, 130
+	h := newHouse(t)
+	answer := make(chan struct{})
+	r := testkit.NewReceiver(t, func(http.ResponseWriter, testkit.Request) { <-answer })
+	c, reg := pushRoute(t, r.URL), prometheus.NewRegistry()
+	c.Routes[0].Consumer.AckWait, c.Routes[0].Webhook.Timeout = time.Minute, time.Minute
+	d := h.start(c, func(o *dispatcher.Options) { o.MaxInFlightBytes, o.Registerer = bound, reg })
+	testkit.Eventually(t, func() bool { return d.Status()[0].State == dispatcher.StateRunning }, "the route to run")
+	body := strings.Repeat("x", size)
+	for range messages {
+		h.publish("orders.created", body)
+	}
+	most := 0.0
+	for i := range messages {
+		left := min(bound/4, (messages-i)*size)
+		testkit.Eventually(t, func() bool { return metric(t, reg, "relay_in_flight_bytes") >= float64(left) }, "message %d to be sent", i)
+		most = max(most, metric(t, reg, "relay_in_flight_bytes"))
+		answer <- struct{}{}
+	}
+	h.awaitPushed()
+	if most > bound+size || most < bound/2 {
+		t.Errorf("%.0f bytes in hand, want at most %d and much of it", most, bound)
+	}
+	if n := len(r.Requests()); n != messages {
+		t.Errorf("%d requests, want %d", n, messages)
+	}
+}
+
+// A push consumer that somebody made without flow control is bounded by max_ack_pending
+// alone; who could hold less than that is told.
+func TestPushWithoutFlowControl(t *testing.T) {
 	const size, fit = 1<<20 - 1<<10, 8
 	for name, tt := range map[string]struct {
 		maxAckPending int
@@ -98,11 +131,15 @@ func TestPushIsBoundedByMaxAckPending(t *testing.T) {
 			c, reg := pushRoute(t, r.URL), prometheus.NewRegistry()
 			c.Routes[0].Consumer.MaxAckPending = tt.maxAckPending
 			c.Routes[0].Webhook.Timeout = 30 * time.Second
+			h.backlog(0)
+			if _, err := h.js.CreatePushConsumer(t.Context(), "ORDERS", jetstream.ConsumerConfig{
+				Durable: "relay-billing", DeliverSubject: "deliver.billing", DeliverGroup: "relay", FilterSubject: "orders.created",
+				AckPolicy: jetstream.AckExplicitPolicy, MaxDeliver: -1, Metadata: map[string]string{"relay.route": "billing", "relay.start": "all"},
+			}); err != nil {
+				t.Fatal(err)
+			}
 			d := h.start(c, func(o *dispatcher.Options) { o.MaxInFlightBytes, o.Registerer = fit<<20, reg })
 			testkit.Eventually(t, func() bool { return d.Status()[0].State == dispatcher.StateRunning }, "the route to run")
-			if warned := strings.Contains(d.log.String(), "push consumer may send more"); warned != tt.warns {
-				t.Errorf("warned: %t, want %t", warned, tt.warns)
-			}
 			for range 3 * fit {
 				h.publish("orders.created", strings.Repeat("x", size))
 			}
@@ -114,7 +151,46 @@ func TestPushIsBoundedByMaxAckPending(t *testing.T) {
 			close(answer)
 			r.Wait(t, 3*fit)
 			h.awaitPushed()
+			testkit.Eventually(t, func() bool { return d.Status()[0].Position == 3*fit }, "the figures to be read")
+			if warned := strings.Contains(d.log.String(), "push consumer without flow control"); warned != tt.warns {
+				t.Errorf("warned: %t, want %t", warned, tt.warns)
+			}
 		})
+	}
+}
+
+// A question of the server's that nobody answered, because the process that had it died,
+// is put again, and the next process goes on.
+func TestPushGoesOnAfterAnUnansweredQuestion(t *testing.T) {
+	const messages = 40 // of 256 KiB; the first window is 2 MiB
+	h, r := newHouse(t), testkit.NewReceiver(t, testkit.Status(http.StatusNoContent))
+	c := pushRoute(t, r.URL)
+	first := h.start(c)
+	testkit.Eventually(t, func() bool { return first.Status()[0].State == dispatcher.StateRunning }, "the route to run")
+	first.stop()
+	asked := make(chan struct{}, 1)
+	sub, err := h.nats.Conn(t).QueueSubscribe("deliver.billing", "relay", func(m *nats.Msg) {
+		if strings.HasPrefix(m.Reply, "$JS.FC.") {
+			select {
+			case asked <- struct{}{}:
+			default:
+			}
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range messages {
+		h.publish("orders.created", strings.Repeat("x", 256<<10))
+	}
+	<-asked
+	if err := sub.Unsubscribe(); err != nil {
+		t.Fatal(err)
+	}
+	h.start(c)
+	h.awaitPushed()
+	if n := len(r.Requests()); n != messages {
+		t.Errorf("%d requests, want %d", n, messages)
 	}
 }
 

@@ -39,6 +39,7 @@ type route struct {
 	laneTrouble map[*lane]error
 	deadTrouble error
 	info        jetstream.ConsumerInfo // of the live consumer, as last polled
+	warned      bool                   // of a push consumer without flow control
 	// What this process did.
 	delivered   uint64
 	deliveredAt time.Time
@@ -75,22 +76,24 @@ func newRoute(s *shared, cfg routes.Route) (*route, error) {
 		deliverSubject: cfg.Consumer.DeliverSubject, deliverGroup: cfg.Consumer.DeliverGroup,
 	}
 	r.live.read = r.live.readLive
-	r.warnOfPush()
 	r.replay = &lane{route: r, stream: dlqstore.ReplayStream, consumer: replayDurable(cfg.Name), ensure: r.ensureReplay}
 	r.replay.read = r.replay.readReplay
 	return r, nil
 }
 
-// warnOfPush says when a push consumer may send more than relay means to hold. Its
-// server sends without being asked, and ending the subscription would lose what is on
-// its way until its AckWait has passed, a delivery each (measured: 190 of 460): only
-// MaxAckPending bounds it.
-func (r *route) warnOfPush() {
-	most, largest := int64(r.cfg.Consumer.MaxAckPending), max(1, r.shared.conn.MaxPayload())
-	if fits := r.shared.maxInFlightBytes / largest; r.cfg.Consumer.Type == routes.Push && most > fits {
-		r.log.Warn("a push consumer may send more than --max-in-flight-bytes: consumer.max_ack_pending is what bounds it",
-			"route", r.cfg.Name, "max_ack_pending", most, "largest_message_bytes", largest, "would_fit", fits)
+// warnOfPush says once when a push consumer that was made without flow control may send
+// more than relay means to hold: its server sends without being asked. Ending the
+// subscription would lose what is on its way until its AckWait has passed, a delivery
+// each (measured: 190 of 460), so that only MaxAckPending bounds it. The lock is held.
+func (r *route) warnOfPush(c jetstream.ConsumerConfig) {
+	most, largest := int64(c.MaxAckPending), max(1, r.shared.conn.MaxPayload())
+	fits := r.shared.maxInFlightBytes / largest
+	if r.warned || c.DeliverSubject == "" || c.FlowControl || most <= fits {
+		return
 	}
+	r.warned = true
+	r.log.Warn("a push consumer without flow control may send more than --max-in-flight-bytes: lower consumer.max_ack_pending, or delete the consumer while relay runs, which makes it anew where it stood",
+		"route", r.cfg.Name, "consumer", c.Durable, "max_ack_pending", most, "largest_message_bytes", largest, "would_fit", fits)
 }
 
 // run delivers until ctx ends, and returns when every message in hand is settled.
@@ -226,6 +229,7 @@ func (r *route) sawConsumer(info *jetstream.ConsumerInfo) {
 	r.shared.clock.set(info.TimeStamp)
 	r.mu.Lock()
 	r.info = *info
+	r.warnOfPush(info.Config)
 	r.positioned, r.floor = true, info.AckFloor.Stream
 	r.mu.Unlock()
 	r.backlog.atMost(info.NumAckPending)

@@ -135,7 +135,7 @@ func consumerKind() kind[Consumer] {
 			doc: "Time after which the server gives an unsettled message to somebody else; more than webhook.timeout and 5 s.", def: "30s",
 		}),
 		field("max_ack_pending", integer[int](1, largestCount), func(c *Consumer) *int { return &c.MaxAckPending }, keyDoc{
-			doc: "Most messages delivered and not settled, those that wait for a retry among them. With type: push, which sends without being asked, also what bounds the messages in memory: as many of the largest should fit into --max-in-flight-bytes.", def: "10000",
+			doc: "Most messages delivered and not settled, those that wait for a retry among them.", def: "10000",
 		}),
 		field("deliver_subject", literalSubject(), func(c *Consumer) *string { return &c.DeliverSubject }, keyDoc{
 			doc: "Subject that the server pushes to, with type: push.", example: "deliver.orders",

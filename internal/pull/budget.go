@@ -68,6 +68,19 @@ func (b *Budget) leave(share int64) {
 	b.wake()
 }
 
+// room says whether n bytes are free, or all of a smaller common rest. It draws none. When there are not, the puller is woken when its turn has come.
+func (b *Budget) room(p *Puller, n int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	first := len(b.queue) == 0 || b.queue[0] == p
+	if !first || b.free < min(n, b.common) {
+		b.enqueue(p)
+		return false
+	}
+	b.dequeue(p)
+	return true
+}
+
 // take draws up to n bytes, and at least least, from the common rest. It returns 0
 // when there are not enough; then the puller is woken when its turn has come.
 func (b *Budget) take(p *Puller, n, least int64) int64 {
@@ -77,9 +90,7 @@ func (b *Budget) take(p *Puller, n, least int64) int64 {
 	n = max(least, min(n, b.free/4, mostAsked-b.asked))
 	first := len(b.queue) == 0 || b.queue[0] == p
 	if !first || b.free < min(n, b.common) || (b.asked > 0 && b.asked+n > mostAsked) {
-		if !slices.Contains(b.queue, p) {
-			b.queue = append(b.queue, p)
-		}
+		b.enqueue(p)
 		return 0
 	}
 	b.free -= n
@@ -106,6 +117,13 @@ func (b *Budget) forget(p *Puller) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.dequeue(p)
+}
+
+// enqueue lets the puller wait for its turn. The lock is held.
+func (b *Budget) enqueue(p *Puller) {
+	if !slices.Contains(b.queue, p) {
+		b.queue = append(b.queue, p)
+	}
 }
 
 // dequeue removes the puller, and lets the next one look. The lock is held.

@@ -142,6 +142,19 @@ func (p *Puller) bytesReleased(size int) {
 	p.changeBytes(func(b *bytesHeld) { b.inHand -= int64(size) })
 }
 
+// bytesRoom says whether a push consumer may send on. If not, the budget says when.
+func (p *Puller) bytesRoom() bool {
+	if p.o.Budget == nil {
+		return true
+	}
+	if p.bytes.inHand > 0 && !p.o.Budget.room(p, mostUnasked) {
+		p.bytes.queued = true
+		return false
+	}
+	p.bytesUnwanted()
+	return true
+}
+
 // bytesUnwanted leaves the queue for the common rest.
 func (p *Puller) bytesUnwanted() {
 	if p.bytes.queued {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -13,10 +14,21 @@ import (
 // server says nothing about one that is gone.
 const lookEvery = heartbeat
 
+// The words of JetStream's flow control (NATS ADR-15).
+const (
+	toMessage     = "$JS.ACK." // how the reply subject of a message begins,
+	toQuestion    = "$JS.FC."  // and that of a question
+	headerStalled = "Nats-Consumer-Stalled"
+	// mostUnasked is what a consumer with flow control sends at most before it needs
+	// another answer; it begins with a sixteenth of that (nats-server 2.15).
+	mostUnasked = 32 << 20
+)
+
 // runPush takes what a push consumer sends, until ctx ends or the consumer is gone.
 // The server sends as much as the consumer's MaxAckPending allows, whatever the limit;
 // a limit of 0 ends the subscription, and with it the sending, until it is raised. The
-// bytes that come are counted in the budget, which they may exceed.
+// bytes that come are counted in the budget. A consumer with flow control asks before it
+// sends more, and has its answer when the budget has room; one without may exceed it.
 func (p *Puller) runPush(ctx context.Context) error {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
@@ -25,6 +37,10 @@ func (p *Puller) runPush(ctx context.Context) error {
 		if unsubscribe != nil {
 			unsubscribe()
 		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.bytesUnwanted()
+		p.goOn() // for another member of the group
 	}()
 	for {
 		switch wanted := p.wanted(); {
@@ -41,6 +57,9 @@ func (p *Puller) runPush(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-p.wake:
+			p.mu.Lock()
+			p.allow()
+			p.mu.Unlock()
 		case <-tick.C:
 			if err := p.stillPushed(ctx); err != nil {
 				return err
@@ -58,16 +77,44 @@ func (p *Puller) wanted() bool {
 func (p *Puller) subscribePush() (unsubscribe func(), err error) {
 	return p.subscribe(func(cb nats.MsgHandler) (*nats.Subscription, error) {
 		return p.o.Conn.QueueSubscribe(p.o.DeliverSubject, p.o.DeliverGroup, cb)
-	}, func(m *nats.Msg) {
-		if m.Reply == "" {
-			return // not from the consumer: its messages can be acked
-		}
-		p.mu.Lock()
+	}, p.receivePushed)
+}
+
+func (p *Puller) receivePushed(m *nats.Msg) {
+	p.mu.Lock()
+	if strings.HasPrefix(m.Reply, toMessage) {
 		p.inHand++
 		p.bytesCame(m.Size(), false)
 		p.mu.Unlock()
 		p.o.Handle(m)
-	})
+		return
+	}
+	defer p.mu.Unlock()
+	question := m.Reply
+	if question == "" {
+		question = m.Header.Get(headerStalled) // asked again, in a heartbeat
+	}
+	if strings.HasPrefix(question, toQuestion) {
+		p.question = question
+		p.allow()
+	}
+}
+
+// allow lets the server send on when the budget has room for what it may send then; else
+// it is called again when there is. A puller that has nothing in hand always goes on.
+// The lock is held.
+func (p *Puller) allow() {
+	if p.question != "" && p.bytesRoom() {
+		p.goOn()
+	}
+}
+
+// goOn answers the server's question. The lock is held.
+func (p *Puller) goOn() {
+	if p.question != "" {
+		_ = p.o.Conn.Publish(p.question, nil) // it asks again with each heartbeat
+		p.question = ""
+	}
 }
 
 // stillPushed asks for the consumer. No answer is no news: the connection says itself
