@@ -117,6 +117,8 @@ func growBacklog(ctx context.Context, s *suite) ([]*grown, error) {
 func growRoutes(ctx context.Context, s *suite) ([]*grown, error) {
 	read := &grown{what: "reading the routes file, by routes", unit: "ms", digits: 1}
 	started := &grown{what: "start, by routes", unit: "s", digits: 2}
+	own := &grown{what: "CPU of a start, by routes", unit: "s", digits: 2}
+	server := &grown{what: "the NATS server's CPU for it", unit: "s", digits: 2}
 	memory := &grown{what: "resident memory, by routes", unit: "MiB", digits: 0}
 	for _, n := range s.size.growRoutes {
 		file := routesFile(job{Routes: n, InFlight: 16, Hook: s.hook})
@@ -134,9 +136,11 @@ func growRoutes(ctx context.Context, s *suite) ([]*grown, error) {
 			return nil, err
 		}
 		started.add(n, one.start)
+		own.add(n, one.startCPU)
+		server.add(n, one.serverCPU)
 		memory.add(n, one.rsMiB)
 	}
-	return []*grown{read, started, memory}, nil
+	return []*grown{read, started, own, server, memory}, nil
 }
 
 // growTable: what the projector and the page ask of a table of ever more dead letters.

@@ -10,6 +10,8 @@ import (
 // standing is what a number of routes costs while nothing comes.
 type standing struct {
 	start, stop float64 // seconds; the start with that of the process
+	startCPU    float64 // seconds, of relay
+	serverCPU   float64 // seconds, of the NATS server during the start
 	rsMiB       float64
 	goroutines  float64
 	cpuPercent  float64 // of one CPU
@@ -55,13 +57,20 @@ func (s *suite) stand(ctx context.Context, n int, idle time.Duration) (one stand
 	if err := s.deleteConsumers(ctx, replayStream); err != nil {
 		return one, err
 	}
+	before, err := s.nats.usage()
+	if err != nil {
+		return one, err
+	}
 	began := time.Now()
 	p, err := s.deliver(ctx, job{Contestant: relayItself, Routes: n, InFlight: 16})
 	if err != nil {
 		return one, err
 	}
 	one.start = time.Since(began).Seconds()
-	err = one.idle(ctx, p, idle)
+	own, ownErr := p.usage()
+	after, err := s.nats.usage()
+	one.startCPU, one.serverCPU = own.cpu.Seconds(), (after.cpu - before.cpu).Seconds()
+	err = errors.Join(ownErr, err, one.idle(ctx, p, idle))
 	began = time.Now()
 	err = errors.Join(err, p.stop())
 	one.stop = time.Since(began).Seconds()
