@@ -115,22 +115,22 @@ func growBacklog(ctx context.Context, s *suite) ([]*grown, error) {
 
 // growRoutes: a file's reading, the start and the memory of its routes.
 func growRoutes(ctx context.Context, s *suite) ([]*grown, error) {
-	read := &grown{what: "reading the routes file, by routes", unit: "ms", digits: 1}
+	read := &grown{what: "reading the routes file, least of ten, by routes", unit: "ms", digits: 1}
 	started := &grown{what: "start, by routes", unit: "s", digits: 2}
 	own := &grown{what: "CPU of a start, by routes", unit: "s", digits: 2}
 	server := &grown{what: "the NATS server's CPU for it", unit: "s", digits: 2}
 	memory := &grown{what: "resident memory, by routes", unit: "MiB", digits: 0}
 	for _, n := range s.size.growRoutes {
 		file := routesFile(job{Routes: n, InFlight: 16, Hook: s.hook})
-		ms, err := s.medianOf(func() (float64, error) {
+		least := math.Inf(1) // it waits for nothing: what is above the least is the machine's
+		for range 10 {
 			began := time.Now()
-			_, err := routes.Parse("routes.yaml", file, routes.Options{})
-			return float64(time.Since(began).Microseconds()) / 1000, err
-		})
-		if err != nil {
-			return nil, err
+			if _, err := routes.Parse("routes.yaml", file, routes.Options{}); err != nil {
+				return nil, err
+			}
+			least = min(least, float64(time.Since(began).Microseconds())/1000)
 		}
-		read.add(n, ms)
+		read.add(n, least)
 		one, err := s.stand(ctx, n, 100*time.Millisecond)
 		if err != nil {
 			return nil, err
