@@ -113,10 +113,11 @@ func (h *house) deadLetters(stream string) []dlqstore.Record {
 	var out []dlqstore.Record
 	info := s.CachedInfo()
 	for seq := info.State.FirstSeq; seq <= info.State.LastSeq && info.State.Msgs > 0; seq++ {
-		m, err := s.GetMsg(ctx, seq)
-		if err != nil {
-			h.t.Fatalf("read message %d of %s: %v", seq, stream, err)
-		}
+		var m *jetstream.RawStreamMsg
+		testkit.Eventually(h.t, func() bool { // a cluster may be between two leaders
+			m, err = s.GetMsg(ctx, seq)
+			return err == nil
+		}, "message %d of %s", seq, stream)
 		r, err := dlqstore.Decode(m.Header, m.Data)
 		if err != nil {
 			h.t.Fatalf("decode message %d of %s: %v", seq, stream, err)
