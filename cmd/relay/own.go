@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/nats-io/nats.go"
+
+	"relay/dlqstore"
 )
 
 // ownAddresses are where relay's own NATS, database and admin page are, as their names
@@ -41,39 +43,8 @@ func ownAddresses(ctx context.Context, conn *nats.Conn, database string, admin n
 			add(u.Host, "4222")
 		}
 	}
-	for _, host := range databaseHosts(database) {
+	for _, host := range dlqstore.Hosts(database) {
 		add(host, "")
 	}
 	return own
-}
-
-// databaseHosts are the hosts, with their ports, of
-// postgres://USER:PASSWORD@HOST:PORT,HOST:PORT/DATABASE, or of its parameters host and
-// port, which win; none of a SQLite file, or of a socket.
-func databaseHosts(database string) []string {
-	_, rest, _ := strings.Cut(database, "://")
-	address, query, _ := strings.Cut(rest, "?")
-	authority, _, _ := strings.Cut(address, "/")
-	var hosts, ports []string
-	for server := range strings.SplitSeq(authority[strings.LastIndex(authority, "@")+1:], ",") {
-		host, port, err := net.SplitHostPort(server)
-		if err != nil {
-			host, port = strings.Trim(server, "[]"), "5432"
-		}
-		hosts, ports = append(hosts, host), append(ports, port)
-	}
-	parameters, _ := url.ParseQuery(query) // the store refuses what cannot be read
-	if named := parameters.Get("host"); named != "" {
-		hosts = strings.Split(named, ",")
-	}
-	if named := parameters.Get("port"); named != "" {
-		ports = strings.Split(named, ",")
-	}
-	var all []string
-	for i, host := range hosts {
-		if host != "" && !strings.HasPrefix(host, "/") {
-			all = append(all, net.JoinHostPort(host, ports[min(i, len(ports)-1)]))
-		}
-	}
-	return all
 }

@@ -46,20 +46,3 @@ func TestStrictEgressRefusesRelaysOwn(t *testing.T) {
 		}, "route %s to be refused its target", name)
 	}
 }
-
-// Wherever the URL names the database, it is found.
-func TestDatabaseHosts(t *testing.T) {
-	for database, want := range map[string]string{
-		"postgres://relay:a%40b@db/relay":                      "db:5432",
-		"postgres://db?sslmode=disable":                        "db:5432",
-		"postgres://relay@db-1:5433,db-2,[::1]/relay":          "db-1:5433 db-2:5432 [::1]:5432",
-		"postgres:///relay?host=db-1,db-2&port=5433":           "db-1:5433 db-2:5433",
-		"postgres://db/relay?port=5433":                        "db:5433",
-		"postgres://relay@127.0.0.1:5432/x?host=/run/postgres": "",
-		"sqlite:/var/lib/relay/relay.db":                       "",
-	} {
-		if got := strings.Join(databaseHosts(database), " "); got != want {
-			t.Errorf("%s: got %q, want %q", database, got, want)
-		}
-	}
-}
