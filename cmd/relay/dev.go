@@ -41,6 +41,9 @@ func devCommand() *cobra.Command {
 	serverFlags(cmd, &s, "compact")
 	cmd.Flags().DurationVar(&every, "every", 2*time.Second, "time between two sample messages; 0 sends only the first round")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
+		// A terminal that is closed ends it as Ctrl-C does: a folder is to be removed.
+		ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGHUP)
+		defer stop()
 		if s.log, err = newLogger(cmd.OutOrStdout(), s.logging); err != nil {
 			return unusable(err)
 		}
@@ -62,6 +65,7 @@ func devCommand() *cobra.Command {
 		if err != nil {
 			return unusable(err)
 		}
+		defer hooks.Close()
 		s.lookupEnv = func(name string) (string, bool) {
 			if name == receiverVariable {
 				return "http://" + hooks.Addr().String(), true
@@ -80,30 +84,16 @@ func devCommand() *cobra.Command {
 			return err
 		}
 		s.embedded, s.drain = true, 5*time.Second
-		s.announce = func(r running) { banner(cmd.OutOrStdout(), r, s.data, file, temporary) }
-		s.traffic = func(ctx context.Context, js jetstream.JetStream) error { return publishSamples(ctx, js, every, s.log) }
-		// A terminal that is closed ends it as Ctrl-C does: a folder is to be removed.
-		ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGHUP)
-		defer stop()
-		return serveDev(ctx, s, hooks)
+		s.announce = func(adminURL, natsURL string) { banner(cmd.OutOrStdout(), adminURL, natsURL, s.data, file, temporary) }
+		s.beside = map[string]func(context.Context, jetstream.JetStream) error{
+			"sample traffic": func(ctx context.Context, js jetstream.JetStream) error { return publishSamples(ctx, js, every, s.log) },
+			"sample receiver": func(ctx context.Context, _ jetstream.JetStream) error {
+				return serveHTTP(ctx, hooks, &receiver{seen: map[string]int{}, judge: judgeSample})
+			},
+		}
+		return serve(ctx, s)
 	}
 	return cmd
-}
-
-// serveDev runs relay with the receiver of the sample routes beside it.
-func serveDev(ctx context.Context, s settings, hooks net.Listener) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	received := make(chan error, 1)
-	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
-	go func() {
-		err := serveHTTP(serving, hooks, &receiver{seen: map[string]int{}, judge: judgeSample})
-		cancel()
-		received <- err
-	}()
-	err := serve(ctx, s)
-	stop()
-	return errors.Join(err, <-received)
 }
 
 // judgeSample is how the receiver treats each of the sample routes.
@@ -139,7 +129,7 @@ func freePorts(cmd *cobra.Command, s *settings) {
 }
 
 // banner says what runs where, and what to try next.
-func banner(w io.Writer, r running, data, file string, temporary bool) {
+func banner(w io.Writer, adminURL, natsURL, data, file string, temporary bool) {
 	kept := ""
 	if temporary {
 		kept = " (removed when relay dev ends; keep it with --data DIR)"
@@ -159,7 +149,7 @@ func banner(w io.Writer, r running, data, file string, temporary bool) {
   try next     %s send --sample github.push --nats %s
                open %s/dead-letters and replay one
 
-`, r.adminURL, r.natsURL, data, kept, file, self, r.natsURL, r.adminURL)
+`, adminURL, natsURL, data, kept, file, self, natsURL, adminURL)
 }
 
 // publishSamples sends one of each sample payload, and then one every so often. A routes

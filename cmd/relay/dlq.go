@@ -89,13 +89,12 @@ func (o *dlqOptions) printArray(cmd *cobra.Command, query url.Values, limit int)
 		before = ","
 		return err
 	})
-	if err != nil {
-		return err
+	if err == nil && before == "[" {
+		_, err = fmt.Fprint(w, "[")
 	}
-	if before == "[" {
-		fmt.Fprint(w, "[")
+	if err == nil {
+		_, err = fmt.Fprintln(w, "\n]")
 	}
-	_, err = fmt.Fprintln(w, "\n]")
 	return err
 }
 

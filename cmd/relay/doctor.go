@@ -183,20 +183,18 @@ func writePermissions(w io.Writer, format string, p dispatcher.Permissions) erro
 			Subscribe list `json:"subscribe"`
 		}{list{p.Publish}, list{p.Subscribe}})
 	}
-	var b strings.Builder
-	b.WriteString("# The least that relay needs for these routes, for a user of nats-server.conf:\n" +
+	fmt.Fprint(w, "# The least that relay needs for these routes, for a user of nats-server.conf:\n"+
 		"#   users: [ { user: relay, password: $RELAY_PASSWORD, permissions: { … } } ]\npermissions: {\n")
 	for _, side := range []struct {
 		name  string
 		allow []string
 	}{{"publish", p.Publish}, {"subscribe", p.Subscribe}} {
-		fmt.Fprintf(&b, "  %s: {\n    allow: [\n", side.name)
+		fmt.Fprintf(w, "  %s: {\n    allow: [\n", side.name)
 		for _, subject := range side.allow {
-			fmt.Fprintf(&b, "      %q\n", subject)
+			fmt.Fprintf(w, "      %q\n", subject)
 		}
-		b.WriteString("    ]\n  }\n")
+		fmt.Fprint(w, "    ]\n  }\n")
 	}
-	b.WriteString("}\n")
-	_, err := io.WriteString(w, b.String())
+	_, err := fmt.Fprintln(w, "}")
 	return err
 }

@@ -146,14 +146,10 @@ func (l *listening) turnTo(to string, headers []string) error {
 	if w.Headers == nil {
 		w.Headers = map[string]string{}
 	}
-	for _, h := range headers {
-		name, value, err := splitHeader(h)
-		if err != nil {
-			return err
-		}
-		w.Headers[http.CanonicalHeaderKey(name)] = value
+	err := eachHeader(headers, func(name, value string) { w.Headers[http.CanonicalHeaderKey(name)] = value })
+	if err != nil {
+		return err
 	}
-	var err error
 	l.sender, err = webhook.New(l.route, webhook.Options{
 		Version: relayVersion(), LookupEnv: func(string) (string, bool) { return l.secret, true },
 	})

@@ -72,13 +72,14 @@ func (h *compactHandler) Handle(_ context.Context, r slog.Record) error {
 		h.attempt(&b, r)
 	} else {
 		fmt.Fprintf(&b, "  %s  %s", strings.ToLower(r.Level.String()), r.Message)
-		for _, a := range h.attrs {
-			fmt.Fprintf(&b, "  %s=%s", a.Key, printable(a.Value.String()))
-		}
-		r.Attrs(func(a slog.Attr) bool {
+		write := func(a slog.Attr) bool {
 			fmt.Fprintf(&b, "  %s=%s", a.Key, printable(a.Value.String()))
 			return true
-		})
+		}
+		for _, a := range h.attrs {
+			write(a)
+		}
+		r.Attrs(write)
 	}
 	b.WriteByte('\n')
 	h.mu.Lock()

@@ -37,10 +37,7 @@ func routesShowCommand(path *string) *cobra.Command {
 			return err
 		}
 		if resolved || origin {
-			if err := c.WriteResolved(cmd.OutOrStdout(), origin); err != nil {
-				return wrong(err)
-			}
-			return nil
+			return c.WriteResolved(cmd.OutOrStdout(), origin)
 		}
 		return listRoutes(cmd.OutOrStdout(), c)
 	}
@@ -57,10 +54,7 @@ func listRoutes(w io.Writer, c *routes.Config) error {
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", name, r.Stream, strings.Join(r.FilterSubjects, ", "), r.Webhook.PublicURL(), r.Pos)
 	}
-	if err := t.Flush(); err != nil {
-		return wrong(fmt.Errorf("write the list: %w", err))
-	}
-	return nil
+	return t.Flush()
 }
 
 func routesExplainCommand(path *string) *cobra.Command {

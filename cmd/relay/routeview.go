@@ -1,21 +1,20 @@
 package main
 
 import (
-	"context"
-
 	"relay/admin"
 	"relay/dispatcher"
 	"relay/internal/fleet"
 )
 
-// routeView shows the dispatcher to the admin server, which does not know it.
+// routeView shows the dispatcher, which pauses and resumes routes, to the admin server,
+// which does not know it.
 type routeView struct {
-	d       *dispatcher.Dispatcher
+	*dispatcher.Dispatcher
 	backlog *backlog
 }
 
 func (r routeView) Routes() []admin.RouteStatus {
-	all := r.d.Status()
+	all := r.Status()
 	out := make([]admin.RouteStatus, len(all))
 	for i, s := range all {
 		v := admin.NewRouteStatus(s.Route)
@@ -53,7 +52,3 @@ func (a attempts) Failures() map[string]fleet.Failure {
 	}
 	return out
 }
-
-func (r routeView) Pause(ctx context.Context, name string) error { return r.d.Pause(ctx, name) }
-
-func (r routeView) Resume(ctx context.Context, name string) error { return r.d.Resume(ctx, name) }

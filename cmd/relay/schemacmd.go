@@ -15,10 +15,8 @@ func schemaCommand() *cobra.Command {
 			"  # yaml-language-server: $schema=./routes.schema.json",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if _, err := cmd.OutOrStdout().Write(routes.Schema()); err != nil {
-				return wrong(err)
-			}
-			return nil
+			_, err := cmd.OutOrStdout().Write(routes.Schema())
+			return err
 		},
 	}
 }

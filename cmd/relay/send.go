@@ -91,14 +91,7 @@ func message(args, headers []string, stdin io.Reader) (*nats.Msg, error) {
 			return nil, fmt.Errorf("read the payload: %w", err)
 		}
 	}
-	for _, h := range headers {
-		name, value, err := splitHeader(h)
-		if err != nil {
-			return nil, err
-		}
-		m.Header.Add(name, value)
-	}
-	return m, nil
+	return m, eachHeader(headers, m.Header.Add)
 }
 
 // readInput reads a file, or standard input when the path is -.
@@ -109,13 +102,16 @@ func readInput(path string, stdin io.Reader) ([]byte, error) {
 	return os.ReadFile(path)
 }
 
-// splitHeader reads the value of a flag -H.
-func splitHeader(h string) (name, value string, err error) {
-	name, value, ok := strings.Cut(h, ":")
-	if name = strings.TrimSpace(name); !ok || name == "" {
-		return "", "", fmt.Errorf("-H %q: want 'Name: value'", h)
+// eachHeader reads the values of a flag -H.
+func eachHeader(lines []string, add func(name, value string)) error {
+	for _, line := range lines {
+		name, value, ok := strings.Cut(line, ":")
+		if name = strings.TrimSpace(name); !ok || name == "" {
+			return fmt.Errorf("-H %q: want 'Name: value'", line)
+		}
+		add(name, strings.TrimSpace(value))
 	}
-	return name, strings.TrimSpace(value), nil
+	return nil
 }
 
 // sendTimeout bounds the wait for one PubAck.

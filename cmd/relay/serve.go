@@ -51,16 +51,11 @@ type settings struct {
 	lookupEnv     func(string) (string, bool)
 	log           *slog.Logger
 	logging       logging
-	// announce, when set, says what runs where in place of a line of log.
-	announce func(r running)
-	// traffic, when set, goes on beside everything else until its context ends.
-	traffic func(ctx context.Context, js jetstream.JetStream) error
-}
-
-// running is where a started relay can be reached.
-type running struct {
-	adminURL string
-	natsURL  string // without credentials
+	// announce, when set, says what runs where in place of a line of log; the URL of NATS
+	// is without credentials.
+	announce func(adminURL, natsURL string)
+	// beside is what else goes on, by its name, until its context ends.
+	beside map[string]func(ctx context.Context, js jetstream.JetStream) error
 }
 
 // serve runs relay until ctx ends: NATS, the store, the dispatcher, the projector, the
@@ -183,14 +178,14 @@ func serve(ctx context.Context, s settings) error {
 	deliver, halt := context.WithCancel(ctx)
 	defer halt()
 	defer context.AfterFunc(rest, halt)()
-	if s.traffic != nil {
-		part("traffic", func(ctx context.Context) error { return s.traffic(ctx, js) })
+	for what, run := range s.beside {
+		part(what, func(ctx context.Context) error { return run(ctx, js) })
 	}
-	where := running{adminURL: "http://" + s.admin.Addr().String(), natsURL: natsconn.Redact(conn.ConnectedUrl())}
+	adminURL, natsURL := "http://"+s.admin.Addr().String(), natsconn.Redact(conn.ConnectedUrl())
 	if s.announce != nil {
-		s.announce(where)
+		s.announce(adminURL, natsURL)
 	} else {
-		s.log.Info("relay runs", "version", relayVersion(), "routes", len(s.config.Routes), "admin", where.adminURL, "nats", where.natsURL)
+		s.log.Info("relay runs", "version", relayVersion(), "routes", len(s.config.Routes), "admin", adminURL, "nats", natsURL)
 	}
 	defer context.AfterFunc(ctx, func() {
 		s.log.Info("stopping: attempts under way may finish, a second signal cuts them off", "drain", s.drain)
@@ -265,6 +260,15 @@ func deadLetterStreams(c *routes.Config) []string {
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
+}
+
+// retention is what the routes file says of how long dead letters are kept.
+func retention(c *routes.Config) dlqstore.Retention {
+	r := dlqstore.Retention{Default: c.DeadLetter.Retention, Routes: map[string]time.Duration{}}
+	for _, route := range c.Routes {
+		r.Routes[route.Name] = route.DeadLetter.Retention
+	}
+	return r
 }
 
 func natsHealth(conn *nats.Conn) func(context.Context) error {

@@ -69,11 +69,11 @@ func testCommand() *cobra.Command {
 
 // namedRoute finds a route of the file by its name.
 func namedRoute(c *routes.Config, name string) (routes.Route, error) {
+	if r, ok := c.Route(name); ok {
+		return r, nil
+	}
 	var names []string
 	for _, r := range c.Routes {
-		if r.Name == name {
-			return r, nil
-		}
 		names = append(names, r.Name)
 	}
 	return routes.Route{}, fmt.Errorf("no route %q in the file; it has %s", name, strings.Join(names, ", "))

@@ -55,18 +55,13 @@ type evidence struct {
 
 func evidenceOf(secret string, headers, args []string, stdin io.Reader) (evidence, error) {
 	e := evidence{secret: secret, header: http.Header{}}
-	for _, h := range headers {
-		name, value, err := splitHeader(h)
-		if err != nil {
-			return e, err
-		}
-		e.header.Add(name, value)
-	}
-	body, err := readInput(append(args, "-")[0], stdin)
+	err := eachHeader(headers, e.header.Add)
 	if err != nil {
+		return e, err
+	}
+	if e.body, err = readInput(append(args, "-")[0], stdin); err != nil {
 		return e, fmt.Errorf("read the body: %w", err)
 	}
-	e.body = body
 	return e, nil
 }
 
