@@ -72,6 +72,26 @@ func TestContestantsDeliverAll(t *testing.T) {
 	}
 }
 
+// A window leaves to either side of it what a contestant may have in its memory.
+func TestWindowIsWithinTheStream(t *testing.T) {
+	s := testSuite(t)
+	s.size.window = patience // until the stream comes to its end
+	c := cell{bytes: 1 << 10, routes: 3, inFlight: 4}
+	if err := s.newStream(t.Context(), s.messages(c), c.bytes, c.routes); err != nil {
+		t.Fatal(err)
+	}
+	one, err := s.measure(t.Context(), c, job{Contestant: bareHTTP})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if one.rate <= 0 || one.cpuUs <= 0 || one.othersUs <= 0 || one.peak <= 0 {
+		t.Errorf("measured %+v, want all of it above 0", one)
+	}
+	if got, err := s.receiver.number("count"); err != nil || got < int64(s.messages(c)-c.prefetched()) {
+		t.Errorf("%d messages came (%v), want all but the last %d of %d", got, err, c.prefetched(), s.messages(c))
+	}
+}
+
 // A message that was sent late counts as late, however fast it came from there.
 func TestLatenessCountsFromWhenAMessageWasDue(t *testing.T) {
 	s := testSuite(t)

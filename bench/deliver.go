@@ -143,7 +143,7 @@ func consume(ctx context.Context, j job, handle func() func(jetstream.Msg)) (sto
 	if err != nil {
 		return nil, err
 	}
-	var running []jetstream.ConsumeContext
+	var consumers []jetstream.Consumer // all of them, before the first has a message
 	for i := range j.Routes {
 		c, err := js.CreateConsumer(ctx, streamName, jetstream.ConsumerConfig{
 			Durable: "bare-" + strconv.Itoa(i), FilterSubject: "bench." + strconv.Itoa(i),
@@ -152,6 +152,10 @@ func consume(ctx context.Context, j job, handle func() func(jetstream.Msg)) (sto
 		if err != nil {
 			return nil, err
 		}
+		consumers = append(consumers, c)
+	}
+	var running []jetstream.ConsumeContext
+	for _, c := range consumers {
 		consuming, err := c.Consume(handle())
 		if err != nil {
 			return nil, err

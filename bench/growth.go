@@ -63,7 +63,7 @@ func growBodies(ctx context.Context, s *suite) ([]*grown, error) {
 	g := &grown{what: "CPU a message, by KiB of its body", unit: "µs", digits: 0}
 	for size := 1; size <= 64; size *= 2 {
 		c := cell{bytes: size << 10, routes: 1, inFlight: 64}
-		if err := s.newStream(ctx, s.messages(c.bytes), c.bytes, 1); err != nil {
+		if err := s.newStream(ctx, s.messages(c), c.bytes, 1); err != nil {
 			return nil, err
 		}
 		cost, err := s.medianOf(func() (float64, error) {

@@ -124,6 +124,18 @@ func (p *process) usage() (usage, error) {
 	return u, nil
 }
 
+// usages are what each of some processes has taken.
+func usages(of ...*process) ([]usage, error) {
+	all := make([]usage, len(of))
+	var err error
+	for i, p := range of {
+		if all[i], err = p.usage(); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
 // tail keeps the end of what a process says on its stderr.
 type tail struct {
 	mu   sync.Mutex

@@ -50,7 +50,7 @@ func profile(ctx context.Context, s *suite) error {
 	c := cell{bytes: 1 << 10, routes: 1, inFlight: 64}
 	long := *s
 	long.size.window *= 3 // to the stream's end
-	if err := s.newStream(ctx, s.messages(c.bytes), c.bytes, 1); err != nil {
+	if err := s.newStream(ctx, s.messages(c), c.bytes, 1); err != nil {
 		return err
 	}
 	s.report.title("Profiles")
