@@ -37,6 +37,8 @@ type past struct {
 	// Open counts the last deliveries in a row whose end nobody recorded: relay died,
 	// or lost its connection, while it had the message in hand.
 	Open int `json:"open"`
+	// Sent counts the requests that failed. Only what is written of push routes has all.
+	Sent int `json:"sent,omitempty"`
 }
 
 // ledger keeps the past of messages that come again. What a process settled itself it
@@ -88,6 +90,7 @@ func (l *ledger) look(ctx context.Context, d *delivery) {
 		d.past, d.dying = k.past, k.dying
 		return
 	}
+	defer d.discount()
 	ctx, cancel := context.WithTimeout(ctx, ledgerTimeout)
 	defer cancel()
 	m, err := l.last(ctx, subject)
@@ -96,6 +99,14 @@ func (l *ledger) look(ctx context.Context, d *delivery) {
 		d.past, d.disputed = past{Open: 1}, true
 	case err == nil && json.Unmarshal(m.Data, &d.past) == nil:
 		d.disputed = true
+	}
+}
+
+// discount counts the deliveries of a push consumer of which nothing is written down as
+// without a request.
+func (d *delivery) discount() {
+	if d.lane.deliverSubject != "" && d.disputed {
+		d.past.Unsent = max(d.past.Unsent, int(d.meta.NumDelivered)-1-d.past.Sent-d.past.Open) //nolint:gosec // it fits
 	}
 }
 
@@ -122,15 +133,17 @@ func (l *ledger) begin(ctx context.Context, d *delivery) error {
 		return nil
 	}
 	d.marked = true
-	return l.write(ctx, d, past{Unsent: d.past.Unsent, Open: d.past.Open + 1})
+	return l.write(ctx, d, past{Unsent: d.past.Unsent, Open: d.past.Open + 1, Sent: d.past.Sent})
 }
 
 // end notes how a delivery ended that comes again: with a request that failed, or
 // without any.
 func (l *ledger) end(ctx context.Context, d *delivery) error {
-	now := past{Unsent: d.past.Unsent}
-	if !d.sent {
-		now = past{Unsent: d.past.Unsent + 1, Open: d.past.Open}
+	now := d.past
+	if d.sent {
+		now.Open, now.Sent = 0, now.Sent+1
+	} else {
+		now.Unsent++
 	}
 	l.mu.Lock()
 	if len(l.known) >= ledgerMemory {
@@ -138,7 +151,7 @@ func (l *ledger) end(ctx context.Context, d *delivery) error {
 	}
 	l.known[d.ledgerSubject()] = known{now, d.dying, d.meta.NumDelivered}
 	l.mu.Unlock()
-	if d.sent && !d.marked {
+	if d.sent && !d.marked && d.lane.deliverSubject == "" {
 		return nil
 	}
 	return l.write(ctx, d, now)

@@ -194,6 +194,46 @@ func TestPushGoesOnAfterAnUnansweredQuestion(t *testing.T) {
 	}
 }
 
+// What a push consumer sent to a process that died before it came to it had no attempt,
+// however often that happens; a failed one counts also for the process that follows.
+func TestPushedMessagesThatOnlyWaitedHadNoAttempt(t *testing.T) {
+	const deaths = 4
+	h, r := newHouse(t), testkit.NewReceiver(t, testkit.Status(http.StatusServiceUnavailable))
+	c := pushRoute(t, r.URL)
+	c.Routes[0].Consumer.AckWait, c.Routes[0].Retry.MaxAttempts = time.Second, 3
+	c.Routes[0].Retry.Schedule = []time.Duration{time.Second}
+	d := h.start(c)
+	h.publish("orders.created", "x")
+	r.Wait(t, 1)
+	testkit.Eventually(t, func() bool { return d.Status()[0].Failed == 1 }, "the attempt to end")
+	d.stop()
+
+	// In place of processes that die.
+	came := make(chan *nats.Msg, 100)
+	sub, err := h.nats.Conn(t).ChanQueueSubscribe("deliver.billing", "relay", came)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := 0; n < deaths; {
+		if m := <-came; strings.HasPrefix(m.Reply, "$JS.ACK.") {
+			n++
+		}
+	}
+	if err := sub.Unsubscribe(); err != nil {
+		t.Fatal(err)
+	}
+	r.Answer(testkit.Status(http.StatusNoContent))
+	h.start(c)
+	second := r.Wait(t, 2)[1]
+	if n := second.Header.Get("Relay-Attempt"); n != "2" && n != "3" { // the last death may have been of the attempt
+		t.Errorf("it came as attempt %s, want 2 or 3", n)
+	}
+	h.awaitPushed()
+	if dead := h.deadLetters("RELAY_DLQ"); len(dead) > 0 {
+		t.Errorf("%d dead letters: %s", len(dead), dead[0].Error)
+	}
+}
+
 // What cannot be sent while the breaker is open stays at the server, and comes when it
 // has closed; a deleted consumer is made again.
 func TestPushConsumerThroughTrouble(t *testing.T) {
