@@ -264,7 +264,9 @@ func (d *Dispatcher) tend(ctx context.Context) {
 			if ctx.Err() != nil {
 				return
 			}
-			r.poll(ctx)
+			if r.answers() {
+				r.poll(ctx)
+			}
 			look = look || r.lacksDeadLetters()
 		}
 		if look && d.applying.TryLock() { // an Apply sees to the streams itself
@@ -275,6 +277,16 @@ func (d *Dispatcher) tend(ctx context.Context) {
 			d.findOrphans(ctx)
 		}
 	}
+}
+
+// answers says that JetStream answered the live lane's last look. Else a question for the
+// figures would take its whole time limit, and all other routes' would wait for it; the
+// lane's next look reads them.
+func (r *route) answers() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var t *trouble
+	return r.looked && (r.laneTrouble[r.live] == nil || errors.As(r.laneTrouble[r.live], &t))
 }
 
 // lacksDeadLetters says that a dead letter could not be stored: perhaps its stream is gone.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
 	"relay/dispatcher"
@@ -58,4 +59,27 @@ func TestStartAsksForAStreamOnce(t *testing.T) {
 	if n := len(asked); n == 0 || n >= routeCount {
 		t.Errorf("the stream was asked for %d times, want 2", n)
 	}
+}
+
+// Routes whose consumers nobody answers for do not hold up the figures of the others.
+func TestSilentConsumersHoldUpNoFigures(t *testing.T) {
+	h := &house{t: t, nats: testkit.NATS(t, func(o *server.Options) {
+		o.NoAuthUser = "admin"
+		o.Users = []*server.User{{Username: "admin", Password: "x"}, {Username: "relay", Password: "x", Permissions: &server.Permissions{
+			Publish: &server.SubjectPermission{Deny: []string{"$JS.API.CONSUMER.INFO.SILENT.*"}},
+		}}}
+	})}
+	h.js = h.nats.JetStream(t)
+	r := testkit.NewReceiver(t, nil)
+	var yaml strings.Builder
+	yaml.WriteString("streams: [{ name: ORDERS, subjects: [orders.>] }, { name: SILENT, subjects: [silent.>] }]\nroutes:\n")
+	for n := range 8 {
+		fmt.Fprintf(&yaml, "  - { name: silent%d, stream: SILENT, filter_subjects: [silent.x], webhook: { url: %q } }\n", n, r.URL)
+	}
+	fmt.Fprintf(&yaml, "  - { name: billing, stream: ORDERS, filter_subjects: [orders.created], webhook: { url: %q } }\n", r.URL)
+	d := h.start(config(t, "%s", yaml.String()), func(o *dispatcher.Options) { o.Conn = h.nats.Conn(t, nats.UserInfo("relay", "x")) })
+	billing := func() dispatcher.Status { return d.Status()[8] }
+	testkit.Eventually(t, func() bool { return billing().State == dispatcher.StateRunning }, "billing to run")
+	h.publish("orders.created", "x")
+	testkit.Eventually(t, func() bool { return billing().Position == 1 }, "billing's figures to be read")
 }
