@@ -56,6 +56,9 @@ func TestReceivers(t *testing.T) {
 	for name, r := range receivers {
 		t.Run(name, func(t *testing.T) { r.check(t, secret) })
 	}
+	if got := receivers["http"].post(t, make([]byte, 2<<20), time.Now(), ""); got != http.StatusRequestEntityTooLarge {
+		t.Errorf("two MiB at http.js: got %d, want 413", got)
+	}
 	t.Run("signatures", func(t *testing.T) { checkSignatures(t, node) })
 }
 
@@ -129,6 +132,8 @@ func (p *program) check(t *testing.T, secret string) {
 		{"written again", body, []byte(`{"order":1017,"total":129.5,"name":"Zoë"}`), now, http.StatusUnauthorized},
 		{"good", body, body, now, http.StatusNoContent},
 		{"the same again", body, body, now, http.StatusNoContent},
+		{"another kind of JSON", []byte(`[1017]`), []byte(`[1017]`), now, http.StatusNoContent}, // the same id: a duplicate
+		{"no JSON", []byte(`order=1017`), []byte(`order=1017`), now, http.StatusUnprocessableEntity},
 	} {
 		signature, err := webhook.Sign(secret, "msg_1", tt.at, tt.signed)
 		if err != nil {
@@ -142,8 +147,8 @@ func (p *program) check(t *testing.T, secret string) {
 		t.Errorf("not signed: got %d, want 401", got)
 	}
 	testkit.Eventually(t, func() bool {
-		return p.count("refused") == 5 && p.count("handled") == handled+1 && p.count("duplicate") == repeated+1
-	}, "five refused, one handled, one repeated")
+		return p.count("refused") == 5 && p.count("handled") == handled+1 && p.count("duplicate") == repeated+2
+	}, "five refused, one handled, two repeated")
 }
 
 func (p *program) post(t *testing.T, body []byte, at time.Time, signature string) int {

@@ -75,7 +75,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		w.WriteHeader(http.StatusUnauthorized)
 		return
 	}
-	var event map[string]any
+	var event any
 	if err := json.Unmarshal(body, &event); err != nil { // only now
 		http.Error(w, err.Error(), http.StatusUnprocessableEntity) // never: it becomes a dead letter that a person sees
 		return
@@ -85,7 +85,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 }
 
 // handle does the work of a delivery, unless it was done before.
-func (r *receiver) handle(req *http.Request, event map[string]any) {
+func (r *receiver) handle(req *http.Request, event any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	id := req.Header.Get("webhook-id")

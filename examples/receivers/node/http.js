@@ -4,14 +4,23 @@ import { Webhook } from "standardwebhooks";
 import { once } from "./seen.js";
 
 const webhook = new Webhook(process.env.RELAY_SECRET);
+const largest = 1 << 20; // bytes of a body
 
 const server = http.createServer((req, res) => {
   const chunks = [];
-  req.on("data", (chunk) => chunks.push(chunk));
+  let size = 0;
+  req.on("data", (chunk) => {
+    size += chunk.length;
+    if (size <= largest) chunks.push(chunk); // nobody fills the memory before the signature is looked at
+  });
   req.on("end", () => {
+    if (size > largest) {
+      res.writeHead(413).end();
+      return;
+    }
     const body = Buffer.concat(chunks); // the bytes as they came: these are signed
     try {
-      webhook.verify(body, req.headers);
+      webhook.verify(body, req.headers, { jsonParse: false }); // what is no JSON may be well signed
     } catch (err) {
       console.log("refused", err.message);
       res.writeHead(401).end();
