@@ -16,6 +16,9 @@ func Browser(t testing.TB) context.Context {
 	opts := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("no-proxy-server", true),
+		// It loads our own pages only, and its sandbox needs what many machines refuse an
+		// ordinary user: namespaces, or a helper with setuid.
+		chromedp.NoSandbox,
 	)
 	alloc, stop := chromedp.NewExecAllocator(context.Background(), opts...)
 	t.Cleanup(stop)
