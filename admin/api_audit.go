@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -37,17 +38,11 @@ func parseAudit(q url.Values, now time.Time) (f dlqstore.AuditFilter, p dlqstore
 		}
 	}
 	f.Actor, f.DeadLetterID, f.Route, p.Cursor = q.Get("actor"), q.Get("dead_letter"), q.Get("route"), q.Get("cursor")
-	if f.Action, err = oneOf("action", dlqstore.Action(q.Get("action")), dlqstore.Actions()); err != nil {
-		return f, p, err
-	}
-	if f.Since, err = parseTime("since", q.Get("since"), now); err != nil {
-		return f, p, err
-	}
-	if f.Until, err = parseTime("until", q.Get("until"), now); err != nil {
-		return f, p, err
-	}
-	p.Limit, err = parseNumber("limit", q.Get("limit"), 1, 500)
-	return f, p, err
+	var errs [3]error
+	f.Action, errs[0] = oneOf("action", dlqstore.Action(q.Get("action")), dlqstore.Actions())
+	f.Since, f.Until, errs[1] = parseSpan(q, now)
+	p.Limit, errs[2] = parseNumber("limit", q.Get("limit"), 1, 500)
+	return f, p, cmp.Or(errs[:]...)
 }
 
 func (s *Server) listAudit(w http.ResponseWriter, r *http.Request) error {

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"net/url"
 	"slices"
 	"strconv"
@@ -28,29 +29,24 @@ func parseFilter(q url.Values, now time.Time) (f dlqstore.Filter, p dlqstore.Pag
 		}
 	}
 	f.Route, f.Fingerprint, f.Query, p.Cursor = q.Get("route"), q.Get("fingerprint"), q.Get("q"), q.Get("cursor")
-	if f.Subject, err = parseSubject(q.Get("subject")); err != nil {
-		return f, p, err
+	var errs [7]error
+	f.Subject, errs[0] = parseSubject(q.Get("subject"))
+	f.Reason, errs[1] = oneOf("reason", dlqstore.Reason(q.Get("reason")), reasons())
+	f.State, errs[2] = oneOf("state", dlqstore.State(q.Get("state")), states())
+	f.Status, errs[3] = parseNumber("status", q.Get("status"), 100, 999)
+	f.MinAttempts, errs[4] = parseNumber("min_attempts", q.Get("min_attempts"), 1, maxAttempts)
+	p.Limit, errs[5] = parseNumber("limit", q.Get("limit"), 1, 500)
+	f.Since, f.Until, errs[6] = parseSpan(q, now)
+	return f, p, cmp.Or(errs[:]...)
+}
+
+// parseSpan reads since and until.
+func parseSpan(q url.Values, now time.Time) (since, until time.Time, err error) {
+	since, err = parseTime("since", q.Get("since"), now)
+	if err == nil {
+		until, err = parseTime("until", q.Get("until"), now)
 	}
-	if f.Reason, err = oneOf("reason", dlqstore.Reason(q.Get("reason")), reasons()); err != nil {
-		return f, p, err
-	}
-	if f.State, err = oneOf("state", dlqstore.State(q.Get("state")), states()); err != nil {
-		return f, p, err
-	}
-	if f.Status, err = parseNumber("status", q.Get("status"), 100, 999); err != nil {
-		return f, p, err
-	}
-	if f.MinAttempts, err = parseNumber("min_attempts", q.Get("min_attempts"), 1, maxAttempts); err != nil {
-		return f, p, err
-	}
-	if p.Limit, err = parseNumber("limit", q.Get("limit"), 1, 500); err != nil {
-		return f, p, err
-	}
-	if f.Since, err = parseTime("since", q.Get("since"), now); err != nil {
-		return f, p, err
-	}
-	f.Until, err = parseTime("until", q.Get("until"), now)
-	return f, p, err
+	return since, until, err
 }
 
 func reasons() []dlqstore.Reason {

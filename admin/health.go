@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -25,16 +26,7 @@ type HealthLimits struct {
 const minRedeliverySample = 100
 
 func (l HealthLimits) withDefaults() HealthLimits {
-	if l.Pending == 0 {
-		l.Pending = 10_000
-	}
-	if l.AckPendingShare == 0 {
-		l.AckPendingShare = 0.8
-	}
-	if l.RedeliveryRate == 0 {
-		l.RedeliveryRate = 0.1
-	}
-	return l
+	return HealthLimits{cmp.Or(l.Pending, 10_000), cmp.Or(l.AckPendingShare, 0.8), cmp.Or(l.RedeliveryRate, 0.1)}
 }
 
 // consumerHealth is an entry of /health.

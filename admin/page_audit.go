@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -138,40 +139,23 @@ func (row *auditRow) tell(detail json.RawMessage) {
 
 // actionText is an action in words.
 func actionText(a dlqstore.Action) string {
-	switch a {
-	case dlqstore.ActionReplay:
-		return "Replayed"
-	case dlqstore.ActionEdit:
-		return "Edited and replayed"
-	case dlqstore.ActionDiscard:
-		return "Discarded"
-	case dlqstore.ActionRestore:
-		return "Restored"
-	case dlqstore.ActionDelivered:
-		return "Delivered by a replay"
-	case dlqstore.ActionDied:
-		return "Died again"
-	case dlqstore.ActionResend:
-		return "Sent anew, lost before"
-	case dlqstore.ActionImport:
-		return "Imported"
-	case dlqstore.ActionRebuild:
-		return "Rebuilt from the stream"
-	case dlqstore.ActionPrune:
-		return "Deleted by retention"
-	case dlqstore.ActionJobStarted:
-		return "Replay job started"
-	case dlqstore.ActionJobPaused:
-		return "Replay job paused"
-	case dlqstore.ActionJobRunning:
-		return "Replay job resumed"
-	case dlqstore.ActionJobRate:
-		return "Replay job rate changed"
-	case dlqstore.ActionJobCancelled:
-		return "Replay job cancelled"
-	case dlqstore.ActionJobDone:
-		return "Replay job done"
-	default:
-		return sentence(visible(strings.ReplaceAll(string(a), "_", " ")))
+	words := map[dlqstore.Action]string{
+		dlqstore.ActionReplay:       "Replayed",
+		dlqstore.ActionEdit:         "Edited and replayed",
+		dlqstore.ActionDiscard:      "Discarded",
+		dlqstore.ActionRestore:      "Restored",
+		dlqstore.ActionDelivered:    "Delivered by a replay",
+		dlqstore.ActionDied:         "Died again",
+		dlqstore.ActionResend:       "Sent anew, lost before",
+		dlqstore.ActionImport:       "Imported",
+		dlqstore.ActionRebuild:      "Rebuilt from the stream",
+		dlqstore.ActionPrune:        "Deleted by retention",
+		dlqstore.ActionJobStarted:   "Replay job started",
+		dlqstore.ActionJobPaused:    "Replay job paused",
+		dlqstore.ActionJobRunning:   "Replay job resumed",
+		dlqstore.ActionJobRate:      "Replay job rate changed",
+		dlqstore.ActionJobCancelled: "Replay job cancelled",
+		dlqstore.ActionJobDone:      "Replay job done",
 	}
+	return cmp.Or(words[a], sentence(visible(strings.ReplaceAll(string(a), "_", " "))))
 }

@@ -2,7 +2,6 @@ package admin
 
 import (
 	"cmp"
-	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -184,13 +183,14 @@ func (s *Server) ask(w http.ResponseWriter, r *http.Request, do string, form url
 		Rate: form.Get("rate"), Limit: form.Get("limit"), StopAfter: form.Get("stop_after"), Why: form.Get("why"),
 		Ramp: form.Get("ramp") != "",
 	}
-	n, err := s.countWhat(r.Context(), do, filter)
+	from, to := dlqstore.Dead, dlqstore.Discarded // also of a replay: both are of what is dead
+	if do == doRestore {
+		from, to = to, from
+	}
+	filter.State = from
+	n, err := s.opts.Store.CountChange(r.Context(), dlqstore.Change{Filter: filter, To: to})
 	if err != nil {
 		return err
-	}
-	filter.State = dlqstore.Dead
-	if do == doRestore {
-		filter.State = dlqstore.Discarded
 	}
 	if n > 0 {
 		verb, _, _ := strings.Cut(titles[do], " ")
@@ -221,18 +221,6 @@ func (s *Server) ask(w http.ResponseWriter, r *http.Request, do string, form url
 		status, view.Wrong = http.StatusBadRequest, sentence(s.problemOf(wrong).message)
 	}
 	return render(w, s.pages.choose, status, view)
-}
-
-// countWhat counts what would be done, to the last.
-func (s *Server) countWhat(ctx context.Context, do string, f dlqstore.Filter) (int, error) {
-	switch do {
-	case doReplay:
-		return s.opts.Store.CountReplay(ctx, dlqstore.JobSpec{Filter: f})
-	case doRestore:
-		return s.opts.Store.CountChange(ctx, dlqstore.Change{Filter: f, To: dlqstore.Dead})
-	default:
-		return s.opts.Store.CountChange(ctx, dlqstore.Change{Filter: f, To: dlqstore.Discarded})
-	}
 }
 
 // targets are the routes of groups, the one with the most first.
@@ -287,21 +275,14 @@ func filterOf(form url.Values, now time.Time) (dlqstore.Filter, error) {
 
 // specOf reads the form of a replay job.
 func specOf(form url.Values, now time.Time) (spec dlqstore.JobSpec, err error) {
-	spec.Ramp = form.Get("ramp") != ""
-	if spec.Filter, err = filterOf(form, now); err != nil {
-		return spec, err
-	}
 	const most = 100_000_000
-	if spec.Limit, err = parseNumber("at most", form.Get("limit"), 1, most); err != nil {
-		return spec, err
-	}
-	if spec.StopAfter, err = parseNumber("pause after", form.Get("stop_after"), 1, most); err != nil {
-		return spec, err
-	}
-	if spec.RatePerSecond, err = parseRate(form); err != nil {
-		return spec, err
-	}
-	return spec, checkRate(spec.RatePerSecond)
+	var errs [4]error
+	spec.Filter, errs[0] = filterOf(form, now)
+	spec.Limit, errs[1] = parseNumber("at most", form.Get("limit"), 1, most)
+	spec.StopAfter, errs[2] = parseNumber("pause after", form.Get("stop_after"), 1, most)
+	spec.RatePerSecond, errs[3] = parseRate(form)
+	spec.Ramp = form.Get("ramp") != ""
+	return spec, cmp.Or(cmp.Or(errs[:]...), checkRate(spec.RatePerSecond))
 }
 
 // parseRate reads how many a second a form wants. Empty: 0, no limit.

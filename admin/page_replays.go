@@ -161,21 +161,14 @@ func (s *Server) showJob(w http.ResponseWriter, r *http.Request, wrong error) er
 	return render(w, s.pages.job, status, view)
 }
 
-func itemBadge(state dlqstore.ItemState) badge {
-	switch state {
-	case dlqstore.ItemPending:
-		return badge{"Waiting", "quiet", "dots"}
-	case dlqstore.ItemSent:
-		return badge{"Sent", "busy", "replay"}
-	case dlqstore.ItemDelivered:
-		return badge{"Delivered", "ok", "check"}
-	case dlqstore.ItemFailed:
-		return badge{"Died again", "bad", "cross"}
-	case dlqstore.ItemSkipped:
-		return badge{"Skipped", "quiet", "minus"}
-	default:
-		return badge{visible(string(state)), "quiet", "dots"}
-	}
+func itemBadge(s dlqstore.ItemState) badge {
+	return badgeOf(s, map[dlqstore.ItemState]badge{
+		dlqstore.ItemPending:   {"Waiting", "quiet", "dots"},
+		dlqstore.ItemSent:      {"Sent", "busy", "replay"},
+		dlqstore.ItemDelivered: {"Delivered", "ok", "check"},
+		dlqstore.ItemFailed:    {"Died again", "bad", "cross"},
+		dlqstore.ItemSkipped:   {"Skipped", "quiet", "minus"},
+	})
 }
 
 func (s *Server) jobRow(j dlqstore.Job, f frame) jobRow {
@@ -200,19 +193,13 @@ func (s *Server) jobRow(j dlqstore.Job, f frame) jobRow {
 	return row
 }
 
-func jobBadge(state dlqstore.JobState) badge {
-	switch state {
-	case dlqstore.JobRunning:
-		return badge{"Running", "busy", "replay"}
-	case dlqstore.JobPaused:
-		return badge{"Paused", "warn", "pause"}
-	case dlqstore.JobCancelled:
-		return badge{"Cancelled", "quiet", "minus"}
-	case dlqstore.JobDone:
-		return badge{"Done", "ok", "check"}
-	default:
-		return badge{visible(string(state)), "quiet", "dots"}
-	}
+func jobBadge(s dlqstore.JobState) badge {
+	return badgeOf(s, map[dlqstore.JobState]badge{
+		dlqstore.JobRunning:   {"Running", "busy", "replay"},
+		dlqstore.JobPaused:    {"Paused", "warn", "pause"},
+		dlqstore.JobCancelled: {"Cancelled", "quiet", "minus"},
+		dlqstore.JobDone:      {"Done", "ok", "check"},
+	})
 }
 
 // filterText says in words what a filter chooses.

@@ -218,46 +218,35 @@ func ownList(path string) string {
 // noticeOf turns the parameters of goBack into words. The words are ours whatever
 // the parameters hold.
 func noticeOf(q url.Values) *notice {
-	about := q.Get(aboutParam)
-	switch q.Get(noticeParam) {
-	case "paused":
-		return &notice{Text: "Paused. Nothing is delivered on this route until you resume it."}
-	case "resumed":
-		return &notice{Text: "Resumed."}
-	case "job-started":
-		return &notice{Text: "Started. The page tells how far it is."}
-	case "job-paused":
-		return &notice{Text: "Paused. What is in flight goes on."}
-	case "rate-changed":
-		return &notice{Text: "Changed. The new rate holds from now on."}
-	case "job-cancelled":
-		return &notice{Text: "Cancelled. What is in flight goes on; the rest stays dead."}
+	done, about := q.Get(noticeParam), q.Get(aboutParam)
+	if text := map[string]string{
+		"paused":        "Paused. Nothing is delivered on this route until you resume it.",
+		"resumed":       "Resumed.",
+		"job-started":   "Started. The page tells how far it is.",
+		"job-paused":    "Paused. What is in flight goes on.",
+		"rate-changed":  "Changed. The new rate holds from now on.",
+		"job-cancelled": "Cancelled. What is in flight goes on; the rest stays dead.",
+	}[done]; text != "" {
+		return &notice{Text: text}
 	}
 	if n, err := strconv.Atoi(about); err == nil {
-		switch q.Get(noticeParam) {
+		switch done {
 		case "discarded":
 			return &notice{Text: "Discarded " + count(n, "dead letter") + ". They can be restored."}
 		case "restored":
 			return &notice{Text: "Restored " + count(n, "dead letter") + ". They are open again."}
 		}
 	}
-	if !idPattern.MatchString(about) {
+	text := map[string]string{
+		"replaying": "Replay started. The outcome shows as soon as the receiver has answered.",
+		"discarded": "Discarded. It can be restored.",
+		"restored":  "Restored. It is open again.",
+		"edited":    "This copy is on its way. The original is discarded:",
+	}[done]
+	if text == "" || !idPattern.MatchString(about) {
 		return nil
 	}
-	n := &notice{LinkText: about, Link: deadLetterPath(about)}
-	switch q.Get(noticeParam) {
-	case "replaying":
-		n.Text = "Replay started. The outcome shows as soon as the receiver has answered."
-	case "discarded":
-		n.Text = "Discarded. It can be restored."
-	case "restored":
-		n.Text = "Restored. It is open again."
-	case "edited":
-		n.Text = "This copy is on its way. The original is discarded:"
-	default:
-		return nil
-	}
-	return n
+	return &notice{Text: text, LinkText: about, Link: deadLetterPath(about)}
 }
 
 // badge is a state in a word and an icon, so that it does not hang on colour.
@@ -267,46 +256,36 @@ type badge struct {
 	Icon string // of templates/parts.html
 }
 
-func stateBadge(s dlqstore.State) badge {
-	switch s {
-	case dlqstore.Dead:
-		return badge{"Dead", "bad", "cross"}
-	case dlqstore.Replaying:
-		return badge{"Replaying", "busy", "replay"}
-	case dlqstore.Delivered:
-		return badge{"Delivered", "ok", "check"}
-	case dlqstore.Discarded:
-		return badge{"Discarded", "quiet", "minus"}
-	default:
-		return badge{visible(string(s)), "quiet", "minus"}
+// badgeOf is that of a state. One that a later relay may have stands as it is.
+func badgeOf[S ~string](state S, known map[S]badge) badge {
+	if b, ok := known[state]; ok {
+		return b
 	}
+	return badge{visible(string(state)), "quiet", "dots"}
+}
+
+func stateBadge(s dlqstore.State) badge {
+	return badgeOf(s, map[dlqstore.State]badge{
+		dlqstore.Dead:      {"Dead", "bad", "cross"},
+		dlqstore.Replaying: {"Replaying", "busy", "replay"},
+		dlqstore.Delivered: {"Delivered", "ok", "check"},
+		dlqstore.Discarded: {"Discarded", "quiet", "minus"},
+	})
 }
 
 func routeBadge(s RouteState) badge {
-	switch s {
-	case StateStarting:
-		return badge{"Starting", "busy", "dots"}
-	case StateRunning:
-		return badge{"Running", "ok", "check"}
-	case StatePaused:
-		return badge{"Paused", "warn", "pause"}
-	case StateDisabled:
-		return badge{"Disabled", "quiet", "minus"}
-	case StateBreakerOpen:
-		return badge{"Breaker open", "warn", "alert"}
-	case StateWaitingForStream:
-		return badge{"Waiting for stream", "bad", "alert"}
-	case StateMisconfigured:
-		return badge{"Misconfigured", "bad", "cross"}
-	case StateDeadLetterUnavailable:
-		return badge{"Dead letters unavailable", "bad", "alert"}
-	case StateRecovering:
-		return badge{"Recovering", "warn", "replay"}
-	case StateOrphan:
-		return badge{"Orphan consumer", "warn", "alert"}
-	default:
-		return badge{visible(string(s)), "quiet", "dots"}
-	}
+	return badgeOf(s, map[RouteState]badge{
+		StateStarting:              {"Starting", "busy", "dots"},
+		StateRunning:               {"Running", "ok", "check"},
+		StatePaused:                {"Paused", "warn", "pause"},
+		StateDisabled:              {"Disabled", "quiet", "minus"},
+		StateBreakerOpen:           {"Breaker open", "warn", "alert"},
+		StateWaitingForStream:      {"Waiting for stream", "bad", "alert"},
+		StateMisconfigured:         {"Misconfigured", "bad", "cross"},
+		StateDeadLetterUnavailable: {"Dead letters unavailable", "bad", "alert"},
+		StateRecovering:            {"Recovering", "warn", "replay"},
+		StateOrphan:                {"Orphan consumer", "warn", "alert"},
+	})
 }
 
 // moment is a point in time as pages show it.

@@ -23,6 +23,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 )
 
 // What the processes speak on; dispatcher.Needs knows it too.
@@ -90,10 +91,7 @@ type Fleet struct {
 
 // New makes a Fleet of this process alone; Run finds the others.
 func New(o Options) *Fleet {
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	return &Fleet{o: o, log: o.Logger, since: time.Now(), own: sampler{routes: map[string]*history{}}, others: map[string]report{}}
+	return &Fleet{o: o, log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)), since: time.Now(), own: sampler{routes: map[string]*history{}}, others: map[string]report{}}
 }
 
 // Run samples, answers and asks until ctx ends.
@@ -132,7 +130,7 @@ func (f *Fleet) Run(ctx context.Context) error {
 		now := time.Now()
 		if now.Sub(sampled) >= sampleEvery {
 			sampled = now
-			f.sample(now)
+			f.gather(func(families []*dto.MetricFamily) { f.own.add(families, now) })
 		}
 		if f.somebodyLooks(now) || now.Sub(asked) >= sampleEvery {
 			asked = now
@@ -159,15 +157,16 @@ func semantic(version string) string {
 	return "0.0.0"
 }
 
-func (f *Fleet) sample(now time.Time) {
+// gather reads this process's metrics and hands them over with mu held.
+func (f *Fleet) gather(take func([]*dto.MetricFamily)) {
 	families, err := f.o.Gatherer.Gather()
 	if err != nil { // what could be gathered is there all the same
 		f.log.Debug("metrics not gathered whole", "err", err)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.own.add(families, now)
-	f.read = now
+	take(families)
+	f.read = time.Now()
 }
 
 // refresh reads what this process's gauges say now, unless it has done so a moment ago.
@@ -176,17 +175,9 @@ func (f *Fleet) refresh() {
 	f.mu.Lock()
 	recent := time.Since(f.read) < askEvery/2
 	f.mu.Unlock()
-	if recent {
-		return
+	if !recent {
+		f.gather(func(families []*dto.MetricFamily) { f.own.read(families) })
 	}
-	families, err := f.o.Gatherer.Gather()
-	if err != nil {
-		f.log.Debug("metrics not gathered whole", "err", err)
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.own.read(families)
-	f.read = time.Now()
 }
 
 func (f *Fleet) somebodyLooks(now time.Time) bool {
