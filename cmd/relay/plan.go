@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -117,17 +116,7 @@ func printOrphans(w io.Writer, orphans []dispatcher.Orphan, pruned bool) {
 		if pruned {
 			sign, text = "-", "removed"
 		}
-		var left []string
-		if o.NumPending > 0 {
-			left = append(left, fmt.Sprintf("%d pending", o.NumPending))
-		}
-		if o.NumAckPending > 0 {
-			left = append(left, fmt.Sprintf("%d not settled", o.NumAckPending))
-		}
-		if left == nil {
-			left = []string{"nothing pending"}
-		}
-		fmt.Fprintf(w, "%s consumer %q of stream %q (route %q has gone): %s; %s\n",
-			sign, o.Consumer, o.Stream, o.Route, strings.Join(left, ", "), text)
+		fmt.Fprintf(w, "%s consumer %q of stream %q (route %q has gone): %d pending, %d not settled; %s\n",
+			sign, o.Consumer, o.Stream, o.Route, o.NumPending, o.NumAckPending, text)
 	}
 }

@@ -46,9 +46,9 @@ func TestPlan(t *testing.T) {
 	other := writeRoutes(t, strings.Replace(ordersRoute, "name: billing", "name: other", 1), r.URL)
 	h.publish(1, 3)
 	code, out = plan(other)
-	want(code, out, exitChanges, `? consumer "relay-billing" of stream "ORDERS" (route "billing" has gone): 3 pending; orphan`)
+	want(code, out, exitChanges, `? consumer "relay-billing" of stream "ORDERS" (route "billing" has gone): 3 pending, 0 not settled; orphan`)
 	code, out = plan(other, "--prune")
-	want(code, out, exitChanges, `- consumer "relay-billing" of stream "ORDERS" (route "billing" has gone): 3 pending; removed`)
+	want(code, out, exitChanges, `- consumer "relay-billing" of stream "ORDERS" (route "billing" has gone): 3 pending, 0 not settled; removed`)
 	code, out = plan(other)
 	if want(code, out, exitChanges); strings.Contains(out, "relay-billing") {
 		t.Errorf("still there after the prune:\n%s", out)

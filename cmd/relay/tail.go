@@ -56,7 +56,7 @@ func (t *tail) run(ctx context.Context, handle func(jetstream.Msg, *jetstream.Ms
 		if err == nil {
 			err = t.follow(ctx, c, handle)
 			t.remove(ctx, c)
-		} else if first {
+		} else if first && ctx.Err() == nil {
 			return fmt.Errorf("make a consumer of stream %q: %w", t.stream, err)
 		}
 		select {
