@@ -121,9 +121,14 @@ func natsSlow(h *house) {
 		p.infect("latency", direction, map[string]any{"latency": 200, "jitter": 100})
 		p.infect("bandwidth", direction, map[string]any{"rate": 64})
 	}
+	before := h.receiver.total()
 	<-time.After(20 * time.Second)
-	h.goesOn(l) // slowly
+	h.note("%d requests in 20 s", h.receiver.total()-before)
+	if h.receiver.total() == before {
+		h.t.Error("no request was made over the slow link")
+	}
 	p.heal()
+	h.goesOn(l)
 }
 
 func leaders(h *house) {

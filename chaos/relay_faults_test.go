@@ -25,7 +25,7 @@ func relayFaults() []scenario {
 			holds: "duplicates: no more than were in hand at a kill",
 		},
 		{
-			name: "relay-kill-200", fit: ledger.Crashed, kills: 200, run: func(h *house) { killed(h, 200) },
+			name: "relay-kill-200", fit: ledger.Crashed, kills: 200, deaths: 200, run: func(h *house) { killed(h, 200) },
 			fault: "SIGKILL at random moments of start and work, 200 times",
 			holds: "duplicates: no more than were in hand at a kill",
 		},

@@ -14,7 +14,7 @@ import (
 
 func soak() []scenario {
 	return []scenario{{
-		name: "soak", ownPostgres: true, fit: ledger.Crashed | ledger.Unreached, run: soaked,
+		name: "soak", ownPostgres: true, fit: ledger.Crashed | ledger.Unreached, deaths: 200, run: soaked,
 		fault: "every 2 s a random one of 15 faults of two processes, NATS, Postgres, the receivers or the connections between; the result lists them",
 		holds: "the memory of the process that is never killed does not grow",
 	}}
