@@ -1,11 +1,10 @@
 package dlqstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
-	"slices"
 	"time"
 )
 
@@ -21,9 +20,6 @@ func (e *UnfitError) Error() string { return "dead letter " + e.ID + ": " + e.Re
 // Import needs no lock of the projector's: what is there already is left alone.
 func (s *store) Import(ctx context.Context, letters []DeadLetter, by Actor) (int, error) {
 	const insert = insertRow + ` ON CONFLICT (id) DO NOTHING`
-	// An edited copy joins the family of its original.
-	letters = slices.Clone(letters)
-	slices.SortStableFunc(letters, func(a, b DeadLetter) int { return boolOrder(a.ReplayOf != "", b.ReplayOf != "") })
 	var imported []auditRow
 	err := s.inTx(ctx, func(tx *sql.Tx) error {
 		for _, d := range letters {
@@ -31,11 +27,7 @@ func (s *store) Import(ctx context.Context, letters []DeadLetter, by Actor) (int
 			if err := (Record{DeadLetter: d}).check(); err != nil {
 				return &UnfitError{d.ID, err.Error()}
 			}
-			family, err := familyOf(ctx, tx, d)
-			if err != nil {
-				return err
-			}
-			n, err := affected(tx.ExecContext(ctx, insert, row{DeadLetter: d, family: family}.values()...))
+			n, err := affected(tx.ExecContext(ctx, insert, row{DeadLetter: d, family: cmp.Or(d.ReplayOf, d.ID)}.values()...))
 			if err != nil && s.refused(err) {
 				return &UnfitError{d.ID, err.Error()}
 			}
@@ -46,6 +38,9 @@ func (s *store) Import(ctx context.Context, letters []DeadLetter, by Actor) (int
 				imported = append(imported, auditRow{action: ActionImport, id: d.ID, by: by})
 			}
 		}
+		if err := joinFamilies(ctx, tx); err != nil {
+			return err
+		}
 		return s.audit(ctx, tx, imported...)
 	})
 	if err != nil {
@@ -54,15 +49,16 @@ func (s *store) Import(ctx context.Context, letters []DeadLetter, by Actor) (int
 	return len(imported), nil
 }
 
-func familyOf(ctx context.Context, tx *sql.Tx, d DeadLetter) (string, error) {
-	if d.ReplayOf == "" {
-		return d.ID, nil
+// joinFamilies brings copies of copies that came without their families into that of the
+// first original. Until then their family is what they are a copy of, which may come later.
+// It looks at all edited copies: people made them, and they are few.
+func joinFamilies(ctx context.Context, tx *sql.Tx) error {
+	const join = `UPDATE dead_letters SET family = o.family FROM dead_letters AS o
+		WHERE dead_letters.replay_of IS NOT NULL AND o.id = dead_letters.family AND o.family <> o.id`
+	for range 64 { // each halves the way to the first; a circle, which relay does not make, has no end
+		if n, err := affected(tx.ExecContext(ctx, join)); err != nil || n == 0 {
+			return err
+		}
 	}
-	const query = `SELECT family FROM dead_letters WHERE id = $1`
-	var family string
-	err := tx.QueryRowContext(ctx, query, d.ReplayOf).Scan(&family)
-	if errors.Is(err, sql.ErrNoRows) {
-		return d.ReplayOf, nil
-	}
-	return family, err
+	return nil
 }

@@ -100,7 +100,7 @@ func testRebuild(t *testing.T, s dlqstore.Store, raw *sql.DB) {
 }
 
 // testRebuildFamily has lost a copy of a copy: the first original stays discarded while it
-// may go out.
+// may go out. An import joins them too.
 func testRebuildFamily(t *testing.T, s dlqstore.Store, raw *sql.DB) {
 	last := letters(t, s, "orders", 0, 1)[0]
 	stream := dlqstore.Batch{DeadLetters: []dlqstore.Record{last}}
@@ -119,6 +119,16 @@ func testRebuildFamily(t *testing.T, s dlqstore.Store, raw *sql.DB) {
 	err = s.Restore(t.Context(), stream.DeadLetters[0].ID, alice)
 	state, ok := errors.AsType[*dlqstore.StateError](err)
 	want(t, "in the way of the first", ok && state.ID == last.ID, true)
+
+	// The same in parts, in any order.
+	_, err = raw.Exec(`DELETE FROM dead_letters`)
+	check(t, err)
+	all := stream.DeadLetters
+	for _, n := range []int{3, 1, 2, 0} {
+		_, err = s.Import(t.Context(), []dlqstore.DeadLetter{all[n].DeadLetter}, alice)
+		check(t, err)
+	}
+	want(t, "families", count(t, raw, `SELECT count(DISTINCT family) FROM dead_letters`), 1)
 }
 
 // TestRebuilder goes through two streams, over what was deleted and what is foreign.

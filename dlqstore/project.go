@@ -1,6 +1,7 @@
 package dlqstore
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"database/sql"
@@ -15,8 +16,12 @@ import (
 
 func (s *store) Project(ctx context.Context, b Batch) error {
 	// A reference stands behind the record that brings its payload.
-	records := slices.Clone(b.DeadLetters)
-	slices.SortStableFunc(records, func(a, b Record) int { return boolOrder(a.Reference, b.Reference) })
+	records := slices.DeleteFunc(slices.Clone(b.DeadLetters), func(r Record) bool { return r.Reference })
+	for _, r := range b.DeadLetters {
+		if r.Reference {
+			records = append(records, r)
+		}
+	}
 	err := s.inTx(ctx, func(tx *sql.Tx) error {
 		if err := s.dialect.lockProjection(ctx, tx); err != nil {
 			return err
@@ -128,11 +133,8 @@ func rowsOf(records []Record) []row {
 	rows := make([]row, 0, len(records))
 	byID := make(map[string]int, len(records))
 	for _, r := range records {
-		next := row{DeadLetter: r.DeadLetter, family: r.ID, diedIn: r.Replay, reference: r.Reference}
+		next := row{DeadLetter: r.DeadLetter, family: cmp.Or(r.ReplayOf, r.ID), diedIn: r.Replay, reference: r.Reference}
 		next.State, next.ReplayCount, next.ChangedBy, next.ChangedAt = Dead, r.Replay, "", r.FailedAt
-		if r.ReplayOf != "" {
-			next.family = r.ReplayOf
-		}
 		i, seen := byID[r.ID]
 		if !seen {
 			byID[r.ID] = len(rows)
@@ -283,15 +285,4 @@ func refusedAttempt(a Attempt, why error) Unreadable {
 		u.Data = m.Data
 	}
 	return u
-}
-
-func boolOrder(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case b:
-		return -1
-	default:
-		return 1
-	}
 }

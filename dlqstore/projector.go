@@ -1,6 +1,7 @@
 package dlqstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -77,20 +78,12 @@ func NewProjector(o ProjectorOptions) (*Projector, error) {
 		return nil, errors.New("projector: JetStream and Store are required")
 	}
 	p := &Projector{
-		js: o.JetStream, store: o.Store, log: o.Logger, batch: o.BatchMessages, ackWait: o.AckWait, tracer: o.Tracer, budget: pull.NewBudget(pulledBytes),
+		js: o.JetStream, store: o.Store, log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)), tracer: o.Tracer,
+		batch: cmp.Or(o.BatchMessages, defaultBatchMessages), ackWait: cmp.Or(o.AckWait, defaultAckWait), budget: pull.NewBudget(pulledBytes),
 		lag: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "relay_projection_lag",
 			Help: "Dead letters and attempts in their streams that the database does not hold yet.",
 		}),
-	}
-	if p.log == nil {
-		p.log = slog.New(slog.DiscardHandler)
-	}
-	if p.batch <= 0 {
-		p.batch = defaultBatchMessages
-	}
-	if p.ackWait <= 0 {
-		p.ackWait = defaultAckWait
 	}
 	p.streams = append(slices.Clone(o.Streams), AttemptsStream)
 	slices.Sort(p.streams)

@@ -1,6 +1,7 @@
 package dlqstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -43,9 +44,7 @@ func NewPruner(o PrunerOptions) (*Pruner, error) {
 	if o.Store == nil || o.Retention == nil {
 		return nil, errors.New("pruner: Store and Retention are required")
 	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	return &Pruner{o}, nil
 }
 

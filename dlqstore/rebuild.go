@@ -39,13 +39,8 @@ func (s *store) Rebuild(ctx context.Context, batch Batch, dryRun bool, by Actor)
 		if err := s.projectPart(ctx, tx, batch.DeadLetters, nil); err != nil || added == 0 {
 			return err
 		}
-		// A copy of a copy is of the family of the first original.
-		family := `UPDATE dead_letters SET family = o.family FROM dead_letters AS o
-			WHERE ` + isOne("dead_letters.id") + ` AND o.id = dead_letters.replay_of AND dead_letters.family <> o.family`
-		for changed := 1; changed > 0; {
-			if changed, err = affected(tx.ExecContext(ctx, family, string(mustJSON(missing)))); err != nil {
-				return err
-			}
+		if err := joinFamilies(ctx, tx); err != nil {
+			return err
 		}
 		const moves = `('replay', 'edit_and_replay', 'discard', 'restore', 'delivered', 'died_again')`
 		//nolint:gosec // constants only

@@ -1,6 +1,7 @@
 package dlqstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,11 +47,8 @@ func NewReplayer(o ReplayerOptions) (*Replayer, error) {
 	if o.JetStream == nil || o.Store == nil {
 		return nil, errors.New("replayer: JetStream and Store are required")
 	}
-	r := &Replayer{js: o.JetStream, store: o.Store, log: o.Logger, wake: make(chan struct{}, 1)}
-	if r.log == nil {
-		r.log = slog.New(slog.DiscardHandler)
-	}
-	return r, nil
+	log := cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
+	return &Replayer{js: o.JetStream, store: o.Store, log: log, wake: make(chan struct{}, 1)}, nil
 }
 
 // Wake makes Run look for pending replays now. It never blocks and may be called at
