@@ -12,21 +12,29 @@ import (
 
 // HealthLimits are the limits above which /health calls a consumer unhealthy.
 type HealthLimits struct {
-	// Pending messages. Defaults to 10,000.
+	// Pending messages. Defaults to DefaultPending.
 	Pending uint64
-	// AckPendingShare is the share of max_ack_pending that may be pending. Defaults to 0.8.
+	// AckPendingShare is the share of max_ack_pending that may be pending. Defaults to
+	// DefaultAckPendingShare.
 	AckPendingShare float64
 	// RedeliveryRate is the share of the messages pending ack that may be on a second
 	// or later delivery. Fewer than 100 pending count as 100, so that one message that
-	// is retried on a quiet route is no alarm. Defaults to 0.1.
+	// is retried on a quiet route is no alarm. Defaults to DefaultRedeliveryRate.
 	RedeliveryRate float64
 }
+
+// The limits of /health when nothing else is said.
+const (
+	DefaultPending         = 10_000
+	DefaultAckPendingShare = 0.8
+	DefaultRedeliveryRate  = 0.1
+)
 
 // minRedeliverySample is what fewer messages pending ack count as.
 const minRedeliverySample = 100
 
 func (l HealthLimits) withDefaults() HealthLimits {
-	return HealthLimits{cmp.Or(l.Pending, 10_000), cmp.Or(l.AckPendingShare, 0.8), cmp.Or(l.RedeliveryRate, 0.1)}
+	return HealthLimits{cmp.Or(l.Pending, DefaultPending), cmp.Or(l.AckPendingShare, DefaultAckPendingShare), cmp.Or(l.RedeliveryRate, DefaultRedeliveryRate)}
 }
 
 // consumerHealth is an entry of /health.

@@ -205,6 +205,24 @@ func TestKilledInTheMiddle(t *testing.T) {
 	}
 }
 
+// What /health calls unhealthy is for the operator to say.
+func TestHealthLimits(t *testing.T) {
+	h := newHouse(t)
+	release := make(chan struct{})
+	r := testkit.NewReceiver(t, func(http.ResponseWriter, testkit.Request) { <-release })
+	defer close(release)
+	p := h.run(writeRoutes(t, ordersRoute, r.URL), "--health-ack-pending", "0.0001") // one of the 10,000 of max_ack_pending
+	admin := p.admin()
+	if status, body := get(t, admin+"/health"); status != http.StatusOK {
+		t.Errorf("/health says %d %s before any message", status, body)
+	}
+	h.publish(0, 3)
+	testkit.Eventually(t, func() bool {
+		status, body := get(t, admin+"/health")
+		return status == http.StatusServiceUnavailable && strings.Contains(string(body), "ack pending")
+	}, "/health to tell of the messages pending ack")
+}
+
 // The database may be down at the start or later: delivery goes on, /readyz says so,
 // the table catches up.
 func TestDatabaseDown(t *testing.T) {

@@ -76,6 +76,9 @@ func serverFlags(cmd *cobra.Command, s *settings, logFormat string) {
 	f.StringVar(&s.authOptions.TokensFile, "admin-tokens", "", "file of bearer tokens, a line NAME:HASH:ROLE each; the hash is the token's SHA-256 in hex")
 	f.StringVar(&s.authOptions.TrustedHeader, "admin-trusted-header", "", "header in which a trusted proxy names the user")
 	f.StringSliceVar(&s.authOptions.TrustedProxies, "admin-trusted-proxies", nil, "addresses and CIDRs of proxies whose X-Forwarded-For, X-Forwarded-Proto and --admin-trusted-header are believed")
+	f.Uint64Var(&s.health.Pending, "health-pending", admin.DefaultPending, "messages pending above which /health calls a consumer unhealthy")
+	f.Float64Var(&s.health.AckPendingShare, "health-ack-pending", admin.DefaultAckPendingShare, "share of consumer.max_ack_pending, up to 1, above which it does")
+	f.Float64Var(&s.health.RedeliveryRate, "health-redelivered", admin.DefaultRedeliveryRate, "share of redelivered ones among the messages pending ack, up to 1, above which it does")
 	f.Int64Var(&s.maxInFlight, "max-in-flight-bytes", dispatcher.DefaultMaxInFlightBytes, "bytes of messages in hand at once, over all routes")
 	f.StringVar(&s.logging.format, "log-format", logFormat, "text, json or compact")
 	f.StringVar(&s.logging.level, "log-level", "info", "debug, info, warn or error")
@@ -103,8 +106,25 @@ func checkRun(cmd *cobra.Command, routesPath string, s settings) error {
 	return nil
 }
 
-// listenAdmin reads who may use the admin page, and opens its address.
+// checkHealth refuses limits that no consumer, or every one, would be above.
+func checkHealth(l admin.HealthLimits) error {
+	if l.Pending == 0 {
+		return errors.New("--health-pending: a number above 0 wanted, got 0")
+	}
+	for flag, share := range map[string]float64{"--health-ack-pending": l.AckPendingShare, "--health-redelivered": l.RedeliveryRate} {
+		if !(share > 0 && share <= 1) { // which is how NaN is refused too
+			return fmt.Errorf("%s: a share above 0 and up to 1 wanted, got %v", flag, share)
+		}
+	}
+	return nil
+}
+
+// listenAdmin reads who may use the admin page and what healthy means, and opens its
+// address.
 func listenAdmin(cmd *cobra.Command, s *settings) (err error) {
+	if err := checkHealth(s.health); err != nil {
+		return err
+	}
 	if s.auth, err = admin.LoadAuth(s.authOptions); err != nil {
 		return err
 	}

@@ -42,6 +42,7 @@ type settings struct {
 	basePath    string // of the admin page behind a proxy
 	authOptions admin.AuthOptions
 	auth        *admin.Auth // nil: nobody is asked who they are
+	health      admin.HealthLimits
 	drain       time.Duration
 	maxInFlight int64 // bytes
 	noMigrate   bool
@@ -137,7 +138,7 @@ func serve(ctx context.Context, s settings) error {
 		Store: store, Routes: routeView{disp, waiting}, Fleet: others, BasePath: s.basePath, NATS: natsHealth(conn), Replays: replayer, Republish: disp,
 		Rebuild: dlqstore.NewRebuilder(dlqstore.RebuilderOptions{JetStream: js, Store: store, Streams: projector.Streams}),
 		Config:  reloads.Status, Reload: reloads.Reload, Gatherer: reg,
-		Auth: s.auth, AllowRemote: s.allowRemote, Version: relayVersion(), Logger: s.log,
+		Auth: s.auth, HealthLimits: s.health, AllowRemote: s.allowRemote, Version: relayVersion(), Logger: s.log,
 	})
 	if err != nil {
 		return unusable(err)
