@@ -18,9 +18,9 @@ import (
 // requestTimeout bounds one request to JetStream's API.
 const requestTimeout = 5 * time.Second
 
-// flowHeartbeat is how often an idle push consumer asks again whether it may go on: one
-// whose question died with a process stands still for so long.
-const flowHeartbeat = 5 * time.Second
+// flowHeartbeat is how often an idle push consumer asks again whether it may go on: for so
+// long a group stands still whose question went to a process that has died or hangs.
+const flowHeartbeat = 2 * time.Second
 
 // Metadata keys of the consumers that relay manages.
 const (
