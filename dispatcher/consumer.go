@@ -309,6 +309,7 @@ func (p *planner) update(ctx context.Context, stream string, c jetstream.Consume
 }
 
 func consumerInfo(ctx context.Context, stream jetstream.Stream, name string) (*jetstream.ConsumerInfo, error) {
+	subject := "$JS.API.CONSUMER.INFO." + stream.CachedInfo().Config.Name + "." + name
 	c, err := stream.Consumer(ctx, name)
 	switch {
 	case errors.Is(err, jetstream.ErrConsumerNotFound):
@@ -316,11 +317,20 @@ func consumerInfo(ctx context.Context, stream jetstream.Stream, name string) (*j
 	case errors.Is(err, jetstream.ErrNotPullConsumer):
 		push, err := stream.PushConsumer(ctx, name)
 		if err != nil {
-			return nil, fmt.Errorf("look at consumer %q: %w", name, err)
+			return nil, fmt.Errorf("look at consumer %q: %w", name, unanswered(err, subject))
 		}
 		return push.CachedInfo(), nil
 	case err != nil:
-		return nil, fmt.Errorf("look at consumer %q: %w", name, err)
+		return nil, fmt.Errorf("look at consumer %q: %w", name, unanswered(err, subject))
 	}
 	return c.CachedInfo(), nil
+}
+
+// unanswered says of a request that nobody answered what may be the matter: NATS does not
+// tell who asked that the subject is not permitted, but drops the request.
+func unanswered(err error, subject string) error {
+	if !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return fmt.Errorf("no answer within %s: has JetStream a leader, and may relay's user publish to %s? (%w)", requestTimeout, subject, err)
 }

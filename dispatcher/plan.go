@@ -128,7 +128,7 @@ func lookAtStream(ctx context.Context, js jetstream.JetStream, name string) (jet
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		return nil, nil
 	case err != nil:
-		return nil, fmt.Errorf("look at stream %q: %w", name, err)
+		return nil, fmt.Errorf("look at stream %q: %w", name, unanswered(err, "$JS.API.STREAM.INFO."+name))
 	}
 	return stream, nil
 }

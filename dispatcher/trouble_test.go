@@ -35,15 +35,9 @@ func TestDeadLetterStreamDeletedWhileRunning(t *testing.T) {
 // Dead letters that relay's user may not publish leave their messages where they are,
 // and the route names the permission that is missing.
 func TestDeadLettersNotPermitted(t *testing.T) {
-	h := &house{t: t, nats: testkit.NATS(t, func(o *server.Options) {
-		o.NoAuthUser = "admin"
-		o.Users = []*server.User{{Username: "admin", Password: "x"}, {Username: "relay", Password: "x", Permissions: &server.Permissions{
-			Publish: &server.SubjectPermission{Deny: []string{"dlq.>"}},
-		}}}
-	})}
-	h.js = h.nats.JetStream(t)
+	h, relay := newHouseDenying(t, "dlq.>")
 	r := testkit.NewReceiver(t, testkit.Status(422))
-	d := h.start(config(t, oneRoute, r.URL), func(o *dispatcher.Options) { o.Conn = h.nats.Conn(t, nats.UserInfo("relay", "x")) })
+	d := h.start(config(t, oneRoute, r.URL), relay)
 	h.publish("orders.created", "x")
 	testkit.Eventually(t, func() bool { return d.Status()[0].State == dispatcher.StateNoDeadLetters }, "state dead_letter_unavailable")
 	if why := d.Status()[0].Reason; !strings.Contains(why, "dlq.billing.orders.created") {
@@ -53,6 +47,27 @@ func TestDeadLettersNotPermitted(t *testing.T) {
 	if err != nil || c.CachedInfo().NumAckPending != 1 {
 		t.Errorf("the message is not pending any more: %v %v", c, err)
 	}
+}
+
+// A route whose consumer relay may not look at says which permission that takes.
+func TestLookNotPermitted(t *testing.T) {
+	const subject = "$JS.API.CONSUMER.INFO.ORDERS.relay-billing"
+	h, relay := newHouseDenying(t, subject)
+	d := h.start(config(t, oneRoute, testkit.NewReceiver(t, nil).URL), relay)
+	testkit.Eventually(t, func() bool { return strings.Contains(d.Status()[0].Reason, subject) }, "the reason to name %s", subject)
+}
+
+// newHouseDenying is a house whose server lets relay not publish to a subject; relay has
+// to be started as the user whom that concerns.
+func newHouseDenying(t *testing.T, subject string) (h *house, relay func(*dispatcher.Options)) {
+	h = &house{t: t, nats: testkit.NATS(t, func(o *server.Options) {
+		o.NoAuthUser = "admin"
+		o.Users = []*server.User{{Username: "admin", Password: "x"}, {Username: "relay", Password: "x", Permissions: &server.Permissions{
+			Publish: &server.SubjectPermission{Deny: []string{subject}},
+		}}}
+	})}
+	h.js = h.nats.JetStream(t)
+	return h, func(o *dispatcher.Options) { o.Conn = h.nats.Conn(t, nats.UserInfo("relay", "x")) }
 }
 
 // BackOff and MaxDeliver that somebody set on relay's consumer are taken off at the
