@@ -41,6 +41,7 @@ func TestRampAfterAnOpenBreaker(t *testing.T) {
 	var mu sync.Mutex
 	mended, under, most := false, 0, 0
 	release := make(chan struct{})
+	end := sync.OnceFunc(func() { close(release) })
 	r := testkit.NewReceiver(t, func(w http.ResponseWriter, _ testkit.Request) {
 		mu.Lock()
 		if !mended {
@@ -56,6 +57,7 @@ func TestRampAfterAnOpenBreaker(t *testing.T) {
 		under--
 		mu.Unlock()
 	})
+	t.Cleanup(end) // or the receiver would not end
 	d := h.start(config(t, `
 version: 1
 streams: [{ name: ORDERS, subjects: [orders.>] }]
@@ -71,7 +73,12 @@ routes:
 	for i := range 100 {
 		h.publish("orders.created", fmt.Sprint(i))
 	}
-	testkit.Eventually(t, func() bool { return d.Status()[0].State == dispatcher.StateBreakerOpen }, "the breaker to open")
+	// When a probe has failed, what waited has gone back, and no attempt of before the
+	// breaker opened is on its way any more.
+	testkit.Eventually(t, func() bool {
+		s := d.Status()[0]
+		return s.State == dispatcher.StateBreakerOpen && s.InFlight == 0
+	}, "a probe to fail")
 	mu.Lock()
 	mended = true
 	mu.Unlock()
@@ -89,7 +96,7 @@ routes:
 			release <- struct{}{}
 		}
 	}
-	close(release)
+	end()
 	h.awaitSettled("ORDERS", "relay-billing")
 	mu.Lock()
 	defer mu.Unlock()
