@@ -68,12 +68,12 @@ func (b *Budget) leave(share int64) {
 	b.wake()
 }
 
-// room says whether n bytes are free, or all of a smaller common rest. It draws none. When there are not, the puller is woken when its turn has come.
+// room says whether n bytes are free, or all of a smaller common rest. It draws none.
+// When there are not, the puller is woken when its turn has come.
 func (b *Budget) room(p *Puller, n int64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	first := len(b.queue) == 0 || b.queue[0] == p
-	if !first || b.free < min(n, b.common) {
+	if !b.turn(p) || b.free < min(n, b.common) {
 		b.enqueue(p)
 		return false
 	}
@@ -88,8 +88,7 @@ func (b *Budget) take(p *Puller, n, least int64) int64 {
 	defer b.mu.Unlock()
 	// One request takes no more than a quarter of what is left, if that will do.
 	n = max(least, min(n, b.free/4, mostAsked-b.asked))
-	first := len(b.queue) == 0 || b.queue[0] == p
-	if !first || b.free < min(n, b.common) || (b.asked > 0 && b.asked+n > mostAsked) {
+	if !b.turn(p) || b.free < min(n, b.common) || (b.asked > 0 && b.asked+n > mostAsked) {
 		b.enqueue(p)
 		return 0
 	}
@@ -118,6 +117,9 @@ func (b *Budget) forget(p *Puller) {
 	defer b.mu.Unlock()
 	b.dequeue(p)
 }
+
+// turn says that no other puller waits before this one. The lock is held.
+func (b *Budget) turn(p *Puller) bool { return len(b.queue) == 0 || b.queue[0] == p }
 
 // enqueue lets the puller wait for its turn. The lock is held.
 func (b *Budget) enqueue(p *Puller) {
