@@ -103,11 +103,18 @@ func (l *ledger) look(ctx context.Context, d *delivery) {
 }
 
 // discount counts the deliveries of a push consumer of which nothing is written down as
-// without a request.
+// without a request, but for one: the last may have been cut off in its attempt.
 func (d *delivery) discount() {
-	if d.lane.deliverSubject != "" && d.disputed {
-		d.past.Unsent = max(d.past.Unsent, int(d.meta.NumDelivered)-1-d.past.Sent-d.past.Open) //nolint:gosec // it fits
+	if d.lane.deliverSubject == "" || !d.disputed {
+		return
 	}
+	p := &d.past
+	unknown := int(d.meta.NumDelivered) - 1 - p.Sent - p.Unsent - p.Open //nolint:gosec // it fits
+	if unknown > 0 && p.Open == 0 {
+		p.Open = 1
+		unknown--
+	}
+	p.Unsent += max(0, unknown)
 }
 
 func (l *ledger) last(ctx context.Context, subject string) (*jetstream.RawStreamMsg, error) {
