@@ -95,20 +95,21 @@ func (r *route) status() Status {
 		DeliveredAt: r.deliveredAt, OpenedAt: opened,
 	}
 	var t *trouble
-	unheard := cmp.Or(r.live.unheard(), r.replay.unheard())
+	// What keeps messages from being delivered comes first; then what keeps them in
+	// their stream; and only then what keeps replays waiting.
+	live := cmp.Or(r.laneTrouble[r.live], r.live.unheard())
+	replays := cmp.Or(r.laneTrouble[r.replay], r.replay.unheard())
 	switch {
 	case !r.looked:
 		s.State = StateStarting
-	case errors.As(r.laneTrouble[r.live], &t):
+	case errors.As(live, &t):
 		s.State, s.Reason = t.state, t.text
-	case r.laneTrouble[r.live] != nil:
-		s.State, s.Reason = StateRecovering, r.laneTrouble[r.live].Error()
-	case r.laneTrouble[r.replay] != nil:
-		s.State, s.Reason = StateRecovering, r.laneTrouble[r.replay].Error()
-	case unheard != nil:
-		s.State, s.Reason = StateRecovering, unheard.Error()
+	case live != nil:
+		s.State, s.Reason = StateRecovering, live.Error()
 	case r.deadTrouble != nil:
 		s.State, s.Reason = StateNoDeadLetters, r.deadTrouble.Error()
+	case replays != nil:
+		s.State, s.Reason = StateRecovering, replays.Error()
 	case r.info.Paused:
 		s.State, s.Reason = StatePaused, "an operator paused it"
 	case !opened.IsZero():

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"relay/dispatcher"
 	"relay/internal/testkit"
@@ -47,6 +48,22 @@ func TestDeadLettersNotPermitted(t *testing.T) {
 	if err != nil || c.CachedInfo().NumAckPending != 1 {
 		t.Errorf("the message is not pending any more: %v %v", c, err)
 	}
+}
+
+// Messages that cannot be dead-lettered are told of before replays that wait.
+func TestDeadLettersBeforeReplays(t *testing.T) {
+	const subject = "$JS.API.CONSUMER.INFO.RELAY_REPLAY.relay-replay-billing"
+	h, relay := newHouseDenying(t, subject)
+	if _, err := h.js.CreateStream(t.Context(), jetstream.StreamConfig{
+		Name: "RELAY_DLQ", Subjects: []string{"dlq.>"}, MaxMsgs: 1, Discard: jetstream.DiscardNew,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	h.publishTo("RELAY_DLQ", "dlq.other.x") // it is full
+	d := h.start(config(t, oneRoute, testkit.NewReceiver(t, testkit.Status(422)).URL), relay)
+	testkit.Eventually(t, func() bool { return strings.Contains(d.Status()[0].Reason, subject) }, "the reason to name %s", subject)
+	h.publish("orders.created", "x")
+	testkit.Eventually(t, func() bool { return d.Status()[0].State == dispatcher.StateNoDeadLetters }, "state dead_letter_unavailable")
 }
 
 // A route whose consumer relay may not look at says which permission that takes.
