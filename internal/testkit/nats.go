@@ -1,6 +1,7 @@
 package testkit
 
 import (
+	"crypto/rand"
 	"fmt"
 	"net"
 	"net/url"
@@ -106,17 +107,24 @@ func Cluster(t testing.TB) [3]*Server {
 	t.Helper()
 	var (
 		nodes  [3]*Server
+		held   [3]net.Listener // ports are kept from others until their server starts
 		routes []*url.URL
-		ports  [3]int
+		name   = "test-" + rand.Text() // servers of another run on a port used again are strangers
 	)
-	for i := range ports {
-		ports[i] = freePort(t)
-		routes = append(routes, &url.URL{Scheme: "nats", Host: fmt.Sprintf("127.0.0.1:%d", ports[i])})
+	for i := range held {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatalf("find a free port: %v", err)
+		}
+		defer l.Close()
+		held[i] = l
+		routes = append(routes, &url.URL{Scheme: "nats", Host: l.Addr().String()})
 	}
 	for i := range nodes {
+		held[i].Close()
 		nodes[i] = NATS(t, func(o *server.Options) {
 			o.ServerName = fmt.Sprintf("test-%d", i)
-			o.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: ports[i]}
+			o.Cluster = server.ClusterOpts{Name: name, Host: "127.0.0.1", Port: held[i].Addr().(*net.TCPAddr).Port}
 			o.Routes = routes
 		})
 	}
@@ -132,15 +140,4 @@ func clusterReady(nodes [3]*Server) bool {
 		}
 	}
 	return false
-}
-
-// freePort is a port that nobody listened on a moment ago.
-func freePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatalf("find a free port: %v", err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
