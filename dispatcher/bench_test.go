@@ -1,27 +1,22 @@
 package dispatcher_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"log/slog"
 	"maps"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -34,16 +29,7 @@ const (
 	benchBytes    = 1 << 10
 	benchMessages = 30_000
 	benchRounds   = 5
-	// peersEnv makes the test binary the other side of a benchmark.
-	peersEnv = "RELAY_BENCH_PEERS"
 )
-
-func TestMain(m *testing.M) {
-	if os.Getenv(peersEnv) != "" {
-		os.Exit(benchPeers())
-	}
-	os.Exit(m.Run())
-}
 
 // BenchmarkHotPath compares relay's whole path (pull, sign, POST, classify, metrics, a
 // line of log, ack) with a bare loop (Consume, net/http POST, Ack) of the same
@@ -263,90 +249,4 @@ func cpuTime(b *testing.B) time.Duration {
 		b.Fatal(err)
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
-// startPeers starts this test binary again as NATS server and receiver.
-func startPeers(b *testing.B) (natsURL, hookURL string) {
-	b.Helper()
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), peersEnv+"="+b.TempDir())
-	cmd.Stderr = os.Stderr
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		b.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		b.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() {
-		_ = stdin.Close() // the peers end with it
-		_ = cmd.Wait()
-	})
-	if _, err := fmt.Fscan(bufio.NewReader(stdout), &natsURL, &hookURL); err != nil {
-		b.Fatal(err)
-	}
-	return natsURL, hookURL
-}
-
-func benchPeers() int {
-	s, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: os.Getenv(peersEnv), NoSigs: true, NoLog: true,
-	})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	go s.Start()
-	if !s.ReadyForConnections(30 * time.Second) {
-		return 1
-	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go answerAll(conn)
-		}
-	}()
-	fmt.Fprintln(os.Stdout, s.ClientURL(), "http://"+ln.Addr().String()+"/hook")
-	_, _ = io.Copy(io.Discard, os.Stdin)
-	s.Shutdown()
-	return 0
-}
-
-// answerAll answers 204 to every request of a kept connection, at next to no cost.
-func answerAll(conn net.Conn) {
-	defer conn.Close()
-	r := bufio.NewReaderSize(conn, 16<<10)
-	for {
-		length := 0
-		for {
-			line, err := r.ReadSlice('\n')
-			if err != nil {
-				return
-			}
-			if len(line) <= 2 {
-				break
-			}
-			if name := "content-length:"; len(line) > len(name) && strings.EqualFold(string(line[:len(name)]), name) {
-				length, _ = strconv.Atoi(strings.TrimSpace(string(line[len(name):])))
-			}
-		}
-		if _, err := r.Discard(length); err != nil {
-			return
-		}
-		if _, err := io.WriteString(conn, "HTTP/1.1 204 No Content\r\n\r\n"); err != nil {
-			return
-		}
-	}
 }

@@ -244,3 +244,27 @@ func TestReloadBeginsToNotify(t *testing.T) {
 	}
 	testkit.Eventually(t, func() bool { return d.state("relay-notify") == dispatcher.StateRunning }, "the route of the events to run")
 }
+
+// Messages of a route that an operator has paused wait in their stream until they
+// resume it.
+func TestPause(t *testing.T) {
+	h, r := newHouse(t), testkit.NewReceiver(t, nil)
+	d := h.start(config(t, oneRoute, r.URL))
+	testkit.Eventually(t, func() bool { return d.state("billing") == dispatcher.StateRunning }, "the route to run")
+	if err := d.Pause(t.Context(), "billing"); err != nil {
+		t.Fatal(err)
+	}
+	if s := d.Status()[0]; s.State != dispatcher.StatePaused || s.Reason == "" {
+		t.Errorf("state %s (%s), want paused", s.State, s.Reason)
+	}
+	h.publish("orders.created", "1")
+	testkit.Eventually(t, func() bool { return d.Status()[0].NumPending == 1 }, "the message to wait")
+	if n := len(r.Requests()); n != 0 {
+		t.Errorf("%d requests of a paused route", n)
+	}
+	if err := d.Resume(t.Context(), "billing"); err != nil {
+		t.Fatal(err)
+	}
+	r.Wait(t, 1)
+	testkit.Eventually(t, func() bool { return d.state("billing") == dispatcher.StateRunning }, "the route to run again")
+}

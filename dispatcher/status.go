@@ -185,6 +185,9 @@ func (d *Dispatcher) pauseUntil(ctx context.Context, name string, until time.Tim
 				return fmt.Errorf("pause or resume consumer %q of stream %q: %w", l.consumer, l.stream, err)
 			}
 		}
+		if until.IsZero() {
+			r.nudge()
+		}
 		r.poll(ctx)
 		return nil
 	}

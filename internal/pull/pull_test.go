@@ -123,6 +123,24 @@ func TestAsksSeldomWhileMessagesWait(t *testing.T) {
 	}
 }
 
+// After a pause the server looks for messages when it is asked for some: a puller that
+// has asked for all it may take asks for one more.
+func TestNudge(t *testing.T) {
+	s := testkit.NATS(t)
+	js := newConsumer(t, s, 0)
+	waiting := func() int {
+		c, err := js.Consumer(t.Context(), stream, consumer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.CachedInfo().NumWaiting
+	}
+	p := start(t, pull.Options{Conn: s.Conn(t), Limit: 10, Handle: func(*nats.Msg) {}})
+	testkit.Eventually(t, func() bool { return waiting() == 1 }, "a request at the server")
+	p.Nudge()
+	testkit.Eventually(t, func() bool { return waiting() == 2 }, "one more request")
+}
+
 // A stored message with the headers of a protocol message is a message.
 func TestHandsOnMessagesThatLookLikeProtocol(t *testing.T) {
 	s := testkit.NATS(t)

@@ -1,0 +1,222 @@
+package dispatcher_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+)
+
+// The other sides of a benchmark are processes of their own, so that what they cost is
+// not in relay's figures: this test binary, told by peerEnv which of the peers it is.
+const peerEnv = "RELAY_BENCH_PEER"
+
+func TestMain(m *testing.M) {
+	peers := map[string]func(io.Reader, io.Writer, ...string) error{"server": serverPeer, "flood": floodPeer, "others": othersPeer}
+	role := strings.Fields(os.Getenv(peerEnv))
+	if len(role) == 0 {
+		os.Exit(m.Run())
+	}
+	if err := peers[role[0]](os.Stdin, os.Stdout, role[1:]...); err != nil {
+		fmt.Fprintln(os.Stderr, role[0], err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// peer is such a process. It is told and tells what it has to in lines, and ends with
+// its standard input.
+type peer struct {
+	b   *testing.B
+	in  io.Writer
+	out *bufio.Scanner
+}
+
+func startPeer(b *testing.B, role ...string) *peer {
+	b.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), peerEnv+"="+strings.Join(role, " "))
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		_ = stdin.Close()
+		_ = cmd.Wait()
+	})
+	return &peer{b, stdin, bufio.NewScanner(stdout)}
+}
+
+// line reads what the peer tells next into values.
+func (p *peer) line(values ...any) {
+	p.b.Helper()
+	if !p.out.Scan() {
+		p.b.Fatalf("a peer has ended: %v", p.out.Err())
+	}
+	if _, err := fmt.Sscan(p.out.Text(), values...); err != nil {
+		p.b.Fatalf("a peer said %q: %v", p.out.Text(), err)
+	}
+}
+
+// ask is line, after the peer has been told to.
+func (p *peer) ask(values ...any) {
+	p.b.Helper()
+	if _, err := fmt.Fprintln(p.in); err != nil {
+		p.b.Fatal(err)
+	}
+	p.line(values...)
+}
+
+// startPeers starts a NATS server with a receiver that answers 204 at next to no cost.
+func startPeers(b *testing.B) (natsURL, hookURL string) {
+	b.Helper()
+	startPeer(b, "server", b.TempDir()).line(&natsURL, &hookURL)
+	return natsURL, hookURL
+}
+
+func serverPeer(in io.Reader, out io.Writer, args ...string) error {
+	s, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: args[0], NoSigs: true, NoLog: true,
+	})
+	if err != nil {
+		return err
+	}
+	go s.Start()
+	if !s.ReadyForConnections(30 * time.Second) {
+		return fmt.Errorf("NATS is not ready")
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go answerAll(conn)
+		}
+	}()
+	fmt.Fprintln(out, s.ClientURL(), "http://"+ln.Addr().String()+"/hook")
+	_, err = io.Copy(io.Discard, in)
+	s.Shutdown()
+	return err
+}
+
+// floodPeer is a receiver that answers /STATUS/DURATION with the status after half to one
+// and a half of the duration. It tells its URL, and of each message of the subject f.good.
+func floodPeer(in io.Reader, out io.Writer, _ ...string) error {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Relay-Subject") == "f.good" {
+			fmt.Fprintln(out, "good")
+			return
+		}
+		var code int
+		how, duration, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+		code, _ = strconv.Atoi(how)
+		if d, _ := time.ParseDuration(duration); d > 0 {
+			<-time.After(d/2 + rand.N(d))
+		}
+		w.WriteHeader(code)
+	}))
+	defer s.Close()
+	fmt.Fprintln(out, s.URL)
+	_, err := io.Copy(io.Discard, in)
+	return err
+}
+
+// othersPeer publishes to o.x, 500 messages a second, and is their receiver. It tells its
+// URL, and when asked, how many came since it was last asked and after how many
+// milliseconds, as median and 99th percentile.
+func othersPeer(in io.Reader, out io.Writer, args ...string) error {
+	var mu sync.Mutex
+	var took []time.Duration
+	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		var nanos int64
+		if _, err := fmt.Fscan(r.Body, &nanos); err != nil {
+			panic(err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		took = append(took, time.Since(time.Unix(0, nanos)))
+	}))
+	defer s.Close()
+	nc, err := nats.Connect(args[0])
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	go func() {
+		for range time.Tick(2 * time.Millisecond) {
+			if nc.Publish("o.x", strconv.AppendInt(nil, time.Now().UnixNano(), 10)) != nil {
+				return
+			}
+		}
+	}()
+	fmt.Fprintln(out, s.URL)
+	for asked := bufio.NewScanner(in); asked.Scan(); {
+		mu.Lock()
+		since := took
+		took = nil
+		mu.Unlock()
+		slices.Sort(since)
+		at := func(p int) float64 {
+			if len(since) == 0 {
+				return 0
+			}
+			return since[len(since)*p/100].Seconds() * 1000
+		}
+		fmt.Fprintln(out, len(since), at(50), at(99))
+	}
+	return nil
+}
+
+// answerAll answers 204 to every request of a kept connection, at next to no cost.
+func answerAll(conn net.Conn) {
+	defer conn.Close()
+	r := bufio.NewReaderSize(conn, 16<<10)
+	for {
+		length := 0
+		for {
+			line, err := r.ReadSlice('\n')
+			if err != nil {
+				return
+			}
+			if len(line) <= 2 {
+				break
+			}
+			if name := "content-length:"; len(line) > len(name) && strings.EqualFold(string(line[:len(name)]), name) {
+				length, _ = strconv.Atoi(strings.TrimSpace(string(line[len(name):])))
+			}
+		}
+		if _, err := r.Discard(length); err != nil {
+			return
+		}
+		if _, err := io.WriteString(conn, "HTTP/1.1 204 No Content\r\n\r\n"); err != nil {
+			return
+		}
+	}
+}
