@@ -2,6 +2,9 @@ package dispatcher_test
 
 import (
 	"bufio"
+	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -19,6 +22,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // The other sides of a benchmark are processes of their own, so that what they cost is
@@ -26,7 +30,7 @@ import (
 const peerEnv = "RELAY_BENCH_PEER"
 
 func TestMain(m *testing.M) {
-	peers := map[string]func(io.Reader, io.Writer, ...string) error{"server": serverPeer, "flood": floodPeer, "others": othersPeer}
+	peers := map[string]func(io.Reader, io.Writer, ...string) error{"server": serverPeer, "flood": floodPeer, "others": othersPeer, "bare": barePeer}
 	role := strings.Fields(os.Getenv(peerEnv))
 	if len(role) == 0 {
 		os.Exit(m.Run())
@@ -190,6 +194,88 @@ func othersPeer(in io.Reader, out io.Writer, args ...string) error {
 			return since[len(since)*p/100].Seconds() * 1000
 		}
 		fmt.Fprintln(out, len(since), at(50), at(99))
+	}
+	return nil
+}
+
+// barePeer is what a person would write without relay: when told to, it delivers what is
+// in the stream F to a URL until the message of f.good has been, and says so. It notes
+// each refusal in the stream D; what is answered 409 comes again after two seconds, and
+// what is refused otherwise goes there too.
+func barePeer(in io.Reader, out io.Writer, args ...string) error {
+	const inFlight = 64
+	nc, err := nats.Connect(args[0])
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	ctx := context.Background()
+	if _, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "D", Subjects: []string{"d.>"}}); err != nil {
+		return err
+	}
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: inFlight}}
+	deliver := func(m jetstream.Msg) error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, args[1], bytes.NewReader(m.Data()))
+		if err != nil {
+			return err
+		}
+		req.Header.Set("Relay-Subject", m.Subject())
+		resp, err := client.Do(req)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode < 300 {
+			return m.Ack()
+		}
+		if _, err := js.PublishAsync("d.attempt", m.Data()); err != nil {
+			return err
+		}
+		if resp.StatusCode == http.StatusConflict {
+			return m.NakWithDelay(2 * time.Second)
+		}
+		if _, err := js.Publish(ctx, "d.dead", m.Data()); err != nil {
+			return err
+		}
+		return m.Term()
+	}
+	round := func() error {
+		c, err := js.CreateConsumer(ctx, "F", jetstream.ConsumerConfig{Durable: "bare", AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: 10_000})
+		if err != nil {
+			return err
+		}
+		messages, failed := make(chan jetstream.Msg), make(chan error, inFlight+1)
+		var workers sync.WaitGroup
+		for range inFlight {
+			workers.Go(func() {
+				for m := range messages {
+					err := deliver(m)
+					if err != nil || m.Subject() == "f.good" {
+						failed <- err
+					}
+				}
+			})
+		}
+		consume, err := c.Consume(func(m jetstream.Msg) { messages <- m }, jetstream.PullMaxMessages(2*inFlight))
+		if err != nil {
+			return err
+		}
+		err = <-failed
+		consume.Drain()
+		<-consume.Closed()
+		close(messages)
+		workers.Wait()
+		return errors.Join(err, js.DeleteConsumer(ctx, "F", "bare"))
+	}
+	for told := bufio.NewScanner(in); told.Scan(); {
+		if err := round(); err != nil {
+			return err
+		}
+		fmt.Fprintln(out, "done")
 	}
 	return nil
 }

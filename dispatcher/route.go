@@ -142,18 +142,6 @@ func (r *route) resize(n int) {
 	r.replay.puller.SetLimit((n + replayShare - 1) / replayShare)
 }
 
-// nudge lets the lanes go on at once after a pause. Before its first look a route has
-// asked for nothing yet.
-func (r *route) nudge() {
-	r.mu.Lock()
-	looked := r.looked
-	r.mu.Unlock()
-	if looked {
-		r.live.puller.Nudge()
-		r.replay.puller.Nudge()
-	}
-}
-
 // receive takes a message in hand. One that was stored long ago is reported as in
 // progress at once: without that the server would deliver it again after its next
 // restart or change of leader, while it is still under way here (measured).

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"relay/dlqstore"
+	"relay/internal/pull"
 	"relay/routes"
 )
 
@@ -184,9 +185,9 @@ func (d *Dispatcher) pauseUntil(ctx context.Context, name string, until time.Tim
 			if err != nil {
 				return fmt.Errorf("pause or resume consumer %q of stream %q: %w", l.consumer, l.stream, err)
 			}
-		}
-		if until.IsZero() {
-			r.nudge()
+			if until.IsZero() {
+				_ = pull.Nudge(d.shared.conn, l.stream, l.consumer) // without it, it goes on some seconds later
+			}
 		}
 		r.poll(ctx)
 		return nil

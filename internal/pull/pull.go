@@ -86,11 +86,23 @@ type Puller struct {
 	question string        // of a push consumer that waits for leave to send on: where the answer goes
 }
 
+// Nudge lets a pull consumer look for messages now. After a pause that somebody ends it
+// does so only when a request comes or ends (nats-server 2.15.2). This request is too
+// small for any message, and nobody listens for its answer.
+func Nudge(nc *nats.Conn, stream, consumer string) error {
+	return nc.PublishRequest(next(stream, consumer), nc.NewInbox(), []byte(`{"batch":1,"max_bytes":1,"expires":1000000}`))
+}
+
+// next is the subject of a pull request.
+func next(stream, consumer string) string {
+	return "$JS.API.CONSUMER.MSG.NEXT." + stream + "." + consumer
+}
+
 // New returns a Puller. It sends nothing before Run.
 func New(o Options) *Puller {
 	return &Puller{
 		o: o, limit: o.Limit, wake: make(chan struct{}, 1),
-		next: "$JS.API.CONSUMER.MSG.NEXT." + o.Stream + "." + o.Consumer,
+		next: next(o.Stream, o.Consumer),
 	}
 }
 
@@ -257,24 +269,7 @@ func (p *Puller) ask() {
 		p.bytesUnwanted()
 		return
 	}
-	p.request(min(free, maxBatch))
-}
-
-// Nudge sends a request for one message more than the limit allows, unless that is 0. A
-// consumer whose pause somebody ends looks for messages at the next request, or else at
-// the next heartbeat (nats-server 2.15.2, measured). A push consumer, whose heartbeats
-// are every 2 s, is left to those.
-func (p *Puller) Nudge() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.o.DeliverSubject == "" && p.inbox != "" && !p.stopping && p.limit > 0 {
-		p.request(1)
-	}
-}
-
-// request asks the server for n messages. The lock is held.
-func (p *Puller) request(n int) {
-	r := request{Batch: n, Expires: expires, Heartbeat: heartbeat}
+	r := request{Batch: min(free, maxBatch), Expires: expires, Heartbeat: heartbeat}
 	if !p.bytesReserve(&r) {
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -123,22 +124,29 @@ func TestAsksSeldomWhileMessagesWait(t *testing.T) {
 	}
 }
 
-// After a pause the server looks for messages when it is asked for some: a puller that
-// has asked for all it may take asks for one more.
+// A nudge brings the server to look long before the request that waits ends, and takes no
+// message away from it.
 func TestNudge(t *testing.T) {
+	const messages = 3
 	s := testkit.NATS(t)
-	js := newConsumer(t, s, 0)
-	waiting := func() int {
-		c, err := js.Consumer(t.Context(), stream, consumer)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return c.CachedInfo().NumWaiting
+	js := newConsumer(t, s, messages)
+	if _, err := js.PauseConsumer(t.Context(), stream, consumer, time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
 	}
-	p := start(t, pull.Options{Conn: s.Conn(t), Limit: 10, Handle: func(*nats.Msg) {}})
-	testkit.Eventually(t, func() bool { return waiting() == 1 }, "a request at the server")
-	p.Nudge()
-	testkit.Eventually(t, func() bool { return waiting() == 2 }, "one more request")
+	nc := s.Conn(t)
+	var handled atomic.Int32
+	start(t, pull.Options{Conn: nc, Limit: messages, Handle: func(*nats.Msg) { handled.Add(1) }})
+	testkit.Eventually(t, func() bool {
+		c, err := js.Consumer(t.Context(), stream, consumer)
+		return err == nil && c.CachedInfo().NumWaiting == 1
+	}, "a request at the server")
+	if _, err := js.ResumeConsumer(t.Context(), stream, consumer); err != nil {
+		t.Fatal(err)
+	}
+	if err := pull.Nudge(nc, stream, consumer); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Eventually(t, func() bool { return handled.Load() == messages }, "%d messages", messages)
 }
 
 // A stored message with the headers of a protocol message is a message.
