@@ -185,25 +185,40 @@ func (d *doctor) syncInterval(ctx context.Context) {
 }
 
 func getJSON(ctx context.Context, url string, into any) error {
+	resp, err := look(ctx, url)
+	if err != nil {
+		return err
+	}
+	if resp.status != http.StatusOK {
+		return fmt.Errorf("%s answered %d %s", resp.from, resp.status, http.StatusText(resp.status))
+	}
+	if err := json.Unmarshal(resp.body, into); err != nil {
+		return fmt.Errorf("%s: %w", resp.from, err)
+	}
+	return nil
+}
+
+// looked is an answer to a look; from is its URL without a password.
+type looked struct {
+	from   string
+	status int
+	body   []byte // the first MiB
+}
+
+func look(ctx context.Context, url string) (looked, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return err
+		return looked{}, err
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return err
+		return looked{}, err
 	}
 	defer resp.Body.Close()
-	shown := req.URL.Redacted()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s answered %s", shown, resp.Status)
-	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(into); err != nil {
-		return fmt.Errorf("%s: %w", shown, err)
-	}
-	return nil
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	return looked{req.URL.Redacted(), resp.StatusCode, body}, err
 }
 
 // hosts resolves the webhooks' names.

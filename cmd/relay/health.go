@@ -1,7 +1,13 @@
 package main
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -9,7 +15,6 @@ import (
 // healthCommand is for container images that have no shell and no curl.
 func healthCommand() *cobra.Command {
 	var addr string
-	var answer struct{ Status string }
 	cmd := &cobra.Command{
 		Use:   "health",
 		Short: "Ask a running relay whether it is ready; exit 1 if it is not",
@@ -21,11 +26,45 @@ func healthCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if err := getJSON(cmd.Context(), client.base+"/readyz", &answer); err != nil {
+		answer, err := look(cmd.Context(), client.base+"/readyz")
+		if err == nil {
+			err = readiness(answer)
+		}
+		if err != nil {
 			return wrong(err)
 		}
-		_, err = fmt.Fprintln(cmd.OutOrStdout(), answer.Status)
+		_, err = fmt.Fprintln(cmd.OutOrStdout(), "ready")
 		return err
 	}
 	return cmd
+}
+
+// readiness is nil if the answer of /readyz says ready, and else tells what is wrong.
+func readiness(a looked) error {
+	if a.status == http.StatusOK {
+		return nil
+	}
+	if a.status != http.StatusServiceUnavailable {
+		return fmt.Errorf("%s answered %d %s: is this relay's admin address?", a.from, a.status, http.StatusText(a.status))
+	}
+	var says struct {
+		Checks map[string]struct {
+			OK      bool
+			Message string
+		}
+	}
+	if json.Unmarshal(a.body, &says) != nil { // it has not started yet, and says so in words
+		return errors.New("not ready: " + strings.TrimSpace(string(a.body)))
+	}
+	var why []string
+	for _, name := range slices.Sorted(maps.Keys(says.Checks)) {
+		switch c := says.Checks[name]; {
+		case c.OK:
+		case c.Message == "": // who may know has to sign in
+			why = append(why, name+" (the admin page and relay's log say why)")
+		default:
+			why = append(why, name+": "+c.Message)
+		}
+	}
+	return errors.New("not ready: " + strings.Join(why, "; "))
 }

@@ -243,6 +243,9 @@ func TestDatabaseDown(t *testing.T) {
 	if ready() != http.StatusServiceUnavailable {
 		t.Error("/readyz says ready without a database")
 	}
+	if code, _, stderr := command(t, "", "health", "--admin", admin); code != exitWrong || !strings.Contains(stderr, "not ready: database: ") {
+		t.Errorf("relay health without a database: exit %d, %q", code, stderr)
+	}
 	if status, body := get(t, admin+"/api/v1/dead-letters"); status != http.StatusServiceUnavailable {
 		t.Errorf("the API says %d %s without a database", status, body)
 	}
@@ -292,6 +295,9 @@ func TestNATSDown(t *testing.T) {
 	}
 	if status, body := get(t, address+"/healthz"); status != http.StatusOK {
 		t.Errorf("/healthz while relay waits: %d %s, want 200", status, body)
+	}
+	if code, _, stderr := command(t, "", "health", "--admin", address); code != exitWrong || !strings.Contains(stderr, "not ready: relay waits for NATS") {
+		t.Errorf("relay health while relay waits: exit %d, %q", code, stderr)
 	}
 	if status, body := get(t, address+"/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(string(body), "NATS") {
 		t.Errorf("/readyz while relay waits: %d %s, want 503 and what is missing", status, body)
