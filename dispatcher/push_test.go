@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"relay/dispatcher"
+	"relay/dlqstore"
 	"relay/internal/testkit"
 	"relay/routes"
 )
@@ -231,6 +232,40 @@ func TestPushedMessagesThatOnlyWaitedHadNoAttempt(t *testing.T) {
 	h.awaitPushed()
 	if dead := h.deadLetters("RELAY_DLQ"); len(dead) > 0 {
 		t.Errorf("%d dead letters: %s", len(dead), dead[0].Error)
+	}
+}
+
+// A message that kills relay three times after an attempt that failed is poison then, on
+// a push route as on others.
+func TestPushedMessageThatKillsThreeTimes(t *testing.T) {
+	h := newHouse(t)
+	var victim atomic.Pointer[nats.Conn]
+	r := testkit.NewReceiver(t, func(w http.ResponseWriter, q testkit.Request) {
+		if q.Header.Get("Relay-Attempt") != "1" {
+			victim.Load().Close() // in place of a death: nothing is heard of it any more
+		}
+		w.WriteHeader(http.StatusServiceUnavailable)
+	})
+	c := pushRoute(t, r.URL)
+	c.Routes[0].Consumer.AckWait, c.Routes[0].Retry.MaxAttempts = time.Second, 8
+	life := func() *running {
+		nc := h.nats.Conn(t)
+		victim.Store(nc)
+		return h.start(c, func(o *dispatcher.Options) { o.Conn = nc })
+	}
+	d := life()
+	h.publish("orders.created", "x")
+	for n := 2; n <= 4; n++ { // the first life makes two attempts
+		r.Wait(t, n)
+		d.stop()
+		d = life()
+	}
+	if dead := h.awaitDead(1)[0]; dead.Reason != dlqstore.Poison || dead.RetryCount != 4 {
+		t.Errorf("got reason %s after %d attempts, want poison after 4", dead.Reason, dead.RetryCount)
+	}
+	h.awaitPushed()
+	if n := len(r.Requests()); n != 4 {
+		t.Errorf("got %d requests, want 4", n)
 	}
 }
 
