@@ -78,6 +78,7 @@ func TestBadInput(t *testing.T) {
 		"receive: bad status":    {[]string{"receive", "--status", "42"}, 2, []string{"--status"}},
 		"migrate: no database":   {[]string{"migrate", "up"}, 2, []string{"--database"}},
 		"health: not there":      {[]string{"health", "--admin", "http://ops:hunter2@127.0.0.1:1"}, 1, []string{"127.0.0.1:1"}},
+		"health: somebody else":  {[]string{"health", "--admin", testkit.NewReceiver(t, nil).URL}, 1, []string{"admin address"}},
 		"run: standard input":    {append(base, "--routes", "-", "--database", sqlite), 2, []string{"--routes", "standard input"}},
 		"data, not embedded":     {append(base, "--routes", good, "--database", sqlite, "--data", t.TempDir()), 2, []string{"--data", "--embedded"}},
 		"embedded and creds":     {append(base, "--routes", good, "--embedded", "--data", t.TempDir(), "--nats-creds", file), 2, []string{"--nats-creds", "--embedded"}},

@@ -41,20 +41,22 @@ func healthCommand() *cobra.Command {
 
 // readiness is nil if the answer of /readyz says ready, and else tells what is wrong.
 func readiness(a looked) error {
-	if a.status == http.StatusOK {
-		return nil
-	}
-	if a.status != http.StatusServiceUnavailable {
-		return fmt.Errorf("%s answered %d %s: is this relay's admin address?", a.from, a.status, http.StatusText(a.status))
-	}
 	var says struct {
+		Status string
 		Checks map[string]struct {
 			OK      bool
 			Message string
 		}
 	}
-	if json.Unmarshal(a.body, &says) != nil { // it has not started yet, and says so in words
-		return errors.New("not ready: " + strings.TrimSpace(string(a.body)))
+	said := json.Unmarshal(a.body, &says) == nil
+	switch {
+	case a.status == http.StatusOK && says.Status == "ready":
+		return nil
+	case a.status != http.StatusServiceUnavailable:
+		return fmt.Errorf("%s answered %d %s, which is no word of readiness: is it relay's admin address?", a.from, a.status, http.StatusText(a.status))
+	case !said: // it has not started yet, and says so in a line
+		line, _, _ := strings.Cut(string(a.body), "\n")
+		return errors.New("not ready: " + line)
 	}
 	var why []string
 	for _, name := range slices.Sorted(maps.Keys(says.Checks)) {
