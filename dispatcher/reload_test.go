@@ -262,8 +262,19 @@ func TestPause(t *testing.T) {
 	if n := len(r.Requests()); n != 0 {
 		t.Errorf("%d requests of a paused route", n)
 	}
+	nc := h.nats.Conn(t)
+	asked, err := nc.SubscribeSync("$JS.API.CONSUMER.MSG.NEXT.ORDERS.relay-billing")
+	if err == nil {
+		err = nc.Flush()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := d.Resume(t.Context(), "billing"); err != nil {
 		t.Fatal(err)
+	}
+	if m, err := asked.NextMsg(5 * time.Second); err != nil || !strings.Contains(string(m.Data), `"max_bytes":1,`) {
+		t.Errorf("the server is not brought to look at once: %v %v", m, err)
 	}
 	r.Wait(t, 1)
 	testkit.Eventually(t, func() bool { return d.state("billing") == dispatcher.StateRunning }, "the route to run again")
