@@ -39,7 +39,7 @@ type delivery struct {
 // deliver is the way of one message through a route, from its receipt to its
 // settling. ctx ends when relay is to take nothing new, work when it must stop.
 func (r *route) deliver(ctx, work context.Context, d *delivery) {
-	defer r.release(d)
+	defer d.lane.puller.Release(d.msg)
 	out, settled := r.prepare(work, d)
 	work, ended := r.shared.tracing.delivery(work, d)
 	if !settled {
@@ -49,7 +49,11 @@ func (r *route) deliver(ctx, work context.Context, d *delivery) {
 		out = r.park(work, d, out)
 	}
 	r.settle(d, out)
+	r.settled(d)
 	ended(out)
+	if out.Verdict == routes.Nak || out.Verdict == routes.Term {
+		r.pace.failed(ctx)
+	}
 	if d.sent {
 		r.backlog.saw(time.Since(d.began), out)
 	}
@@ -132,6 +136,7 @@ func (r *route) attempt(ctx, work context.Context, d *delivery) Outcome {
 			r.log.Debug("attempt not marked", "route", r.cfg.Name, "id", d.ID, "err", err)
 		}
 		d.began = time.Now()
+		r.pace.attempted(d.began)
 		sending, message, answered := r.shared.tracing.post(work, d)
 		d.answer = r.sender.Send(sending, message)
 		answered(d.answer)

@@ -49,6 +49,9 @@ type Options struct {
 	// consumers send is counted, and bounded by their max_ack_pending only: one that
 	// could exceed this alone is logged. Defaults to DefaultMaxInFlightBytes.
 	MaxInFlightBytes int64
+	// FailuresPerSecond is how many attempts of one route may fail in a second while other
+	// routes deliver. Defaults to 2,000, or to 1,000 for each CPU where that is more.
+	FailuresPerSecond int
 	// Version goes into the User-Agent. Defaults to "dev".
 	Version string
 	// Drain is how long attempts under way may go on after Run's context has ended.
@@ -102,10 +105,13 @@ type shared struct {
 	budget   *pull.Budget
 	clock    serverClock
 	ledger   *ledger
+	company  company
 	looks    chan struct{} // holds mostLooks
 	suspect  chan struct{} // holds the one attempt, of all routes, on a message that may be poison
 	// maxInFlightBytes is Options.MaxInFlightBytes.
 	maxInFlightBytes int64
+	// failuresPerSecond is Options.FailuresPerSecond.
+	failuresPerSecond int
 	// allowRecreate is Options.AllowRecreate.
 	allowRecreate bool
 
@@ -137,6 +143,9 @@ func New(o Options) (*Dispatcher, error) {
 	case o.MaxInFlightBytes == 0:
 		o.MaxInFlightBytes = DefaultMaxInFlightBytes
 	}
+	if o.FailuresPerSecond == 0 {
+		o.FailuresPerSecond = defaultFailures()
+	}
 	budget := pull.NewBudget(o.MaxInFlightBytes)
 	m, err := newMetrics(o.Registerer, budget.InHand)
 	if err != nil {
@@ -146,6 +155,7 @@ func New(o Options) (*Dispatcher, error) {
 		conn: o.Conn, overflow: o.Overflow, instance: o.Instance, log: o.Logger, metrics: m, budget: budget,
 		webhook:       webhook.Options{Version: o.Version, LookupEnv: o.LookupEnv, Logger: o.Logger, Forbidden: o.Forbidden},
 		allowRecreate: o.AllowRecreate, maxInFlightBytes: o.MaxInFlightBytes, looks: make(chan struct{}, mostLooks), suspect: make(chan struct{}, 1),
+		failuresPerSecond: o.FailuresPerSecond,
 	}
 	s.current.Store(o.Config)
 	s.js, err = jetstream.New(o.Conn, jetstream.WithPublishAsyncErrHandler(s.unrecorded))

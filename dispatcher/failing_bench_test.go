@@ -24,26 +24,31 @@ import (
 // says, leaves them free. A flood that it takes shows how much of it is not the failing.
 // The figures are over all rounds, the wait their median.
 func BenchmarkHealthyAmongFailing(b *testing.B) {
-	for _, flood := range []struct {
-		answers time.Duration
-		rounds  int
-	}{{0, 9}, {50 * time.Millisecond, 3}} { // some 3,000 messages of the other route in each, or more
-		for _, status := range []int{http.StatusNoContent, http.StatusUnprocessableEntity, http.StatusConflict} {
-			b.Run(fmt.Sprintf("%d-after-%s", status, flood.answers), func(b *testing.B) {
-				healthyAmongFailing(b, status, flood.answers, flood.rounds)
-			})
+	const some = 50 * time.Millisecond
+	for _, other := range []time.Duration{0, some} {
+		for _, answers := range []time.Duration{0, some} {
+			for _, status := range []int{http.StatusNoContent, http.StatusUnprocessableEntity, http.StatusConflict} {
+				b.Run(fmt.Sprintf("%d-after-%s-beside-%s", status, answers, other), func(b *testing.B) {
+					healthyAmongFailing(b, status, answers, other)
+				})
+			}
 		}
 	}
 }
 
-func healthyAmongFailing(b *testing.B, status int, answers time.Duration, rounds int) {
+func healthyAmongFailing(b *testing.B, status int, answers, other time.Duration) {
 	const failing = 10_000
+	rounds := 3 // some 3,000 messages of the other route, or more
+	if status == http.StatusNoContent && answers == 0 {
+		rounds = 15 // they are soon through
+	}
 	natsURL, _ := startPeers(b)
 	var floodURL, othersURL string
 	flood := startPeer(b, "flood")
 	flood.line(&floodURL)
 	others := startPeer(b, "others", natsURL)
 	others.line(&othersURL)
+	othersURL = fmt.Sprintf("%s/%d/%s", othersURL, http.StatusOK, other)
 	nc, err := nats.Connect(natsURL)
 	if err != nil {
 		b.Fatal(err)
@@ -58,7 +63,7 @@ version: 1
 streams: [{ name: F, subjects: [f.>] }, { name: O, subjects: [o.>] }]
 routes:
   - { name: failing, stream: F, filter_subjects: [f.>], concurrency: 64, webhook: { url: "%s/%d/%s" } }
-  - { name: other, stream: O, filter_subjects: [o.>], webhook: { url: "%s" } }
+  - { name: other, stream: O, filter_subjects: [o.>], concurrency: 64, webhook: { url: "%s" } }
 `, floodURL, status, answers, othersURL)})
 	if err != nil {
 		b.Fatal(err)

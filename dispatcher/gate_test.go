@@ -33,6 +33,36 @@ routes:
 	}
 }
 
+// A route whose receiver refuses what it gets leaves room to the others. The first refusal
+// waits for the other route's first message, and all together are sooner through than a
+// route is taken to be alone again.
+func TestFailuresArePaced(t *testing.T) {
+	const messages, perSecond, concurrency = 80, 100, 16
+	h := newHouse(t)
+	company := make(chan struct{})
+	first := sync.OnceFunc(func() { close(company) })
+	other := testkit.NewReceiver(t, func(http.ResponseWriter, testkit.Request) { first() })
+	failing := testkit.NewReceiver(t, func(w http.ResponseWriter, _ testkit.Request) {
+		<-company
+		w.WriteHeader(http.StatusUnprocessableEntity)
+	})
+	h.backlog(messages)
+	h.start(config(t, `
+version: 1
+streams: [{ name: ORDERS, subjects: [orders.>] }]
+routes:
+  - { name: failing, stream: ORDERS, filter_subjects: [orders.>], concurrency: %d, webhook: { url: "%s" } }
+  - { name: other, stream: ORDERS, filter_subjects: [orders.>], webhook: { url: "%s" } }
+`, concurrency, failing.URL, other.URL), func(o *dispatcher.Options) { o.FailuresPerSecond = perSecond })
+	got := failing.Wait(t, messages)
+	// As many as there are places go out before the first has to wait; a tenth of the
+	// time is for what the receiver notes late.
+	least := time.Second * (messages - concurrency) / perSecond * 9 / 10
+	if took := got[messages-1].At.Sub(got[0].At); took < least {
+		t.Errorf("%d messages were refused in %s, want %s or more", messages, took, least)
+	}
+}
+
 // A receiver that has come back is not met by a herd: one probe, then twice as many at
 // once for each time that all of them went well.
 func TestRampAfterAnOpenBreaker(t *testing.T) {

@@ -129,21 +129,26 @@ func serverPeer(in io.Reader, out io.Writer, args ...string) error {
 	return err
 }
 
-// floodPeer is a receiver that answers /STATUS/DURATION with the status after half to one
-// and a half of the duration. It tells its URL, and of each message of the subject f.good.
+// inItsTime returns the STATUS of a request to /STATUS/DURATION after half to one and a
+// half of the duration.
+func inItsTime(r *http.Request) int {
+	status, duration, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	code, _ := strconv.Atoi(status)
+	if d, _ := time.ParseDuration(duration); d > 0 {
+		<-time.After(d/2 + rand.N(d))
+	}
+	return code
+}
+
+// floodPeer is a receiver that answers inItsTime. It tells its URL, and of each message of
+// the subject f.good.
 func floodPeer(in io.Reader, out io.Writer, _ ...string) error {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Relay-Subject") == "f.good" {
 			fmt.Fprintln(out, "good")
 			return
 		}
-		var code int
-		how, duration, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
-		code, _ = strconv.Atoi(how)
-		if d, _ := time.ParseDuration(duration); d > 0 {
-			<-time.After(d/2 + rand.N(d))
-		}
-		w.WriteHeader(code)
+		w.WriteHeader(inItsTime(r))
 	}))
 	defer s.Close()
 	fmt.Fprintln(out, s.URL)
@@ -151,17 +156,18 @@ func floodPeer(in io.Reader, out io.Writer, _ ...string) error {
 	return err
 }
 
-// othersPeer publishes to o.x, 500 messages a second, and is their receiver. It tells its
-// URL, and when asked, how many came since it was last asked, and for each of them how
-// long it took, in nanoseconds.
+// othersPeer publishes to o.x, 500 messages a second, and is their receiver, which answers
+// inItsTime. It tells its URL, and when asked, how many it answered since it was last
+// asked, and for each of them how long that took from its publishing, in nanoseconds.
 func othersPeer(in io.Reader, out io.Writer, args ...string) error {
 	var mu sync.Mutex
 	var took []time.Duration
-	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var nanos int64
 		if _, err := fmt.Fscan(r.Body, &nanos); err != nil {
 			panic(err)
 		}
+		w.WriteHeader(inItsTime(r))
 		mu.Lock()
 		defer mu.Unlock()
 		took = append(took, time.Since(time.Unix(0, nanos)))

@@ -27,6 +27,7 @@ type route struct {
 	gate    *gate
 	ahead   *readAhead
 	backlog *backlog
+	pace    *pace
 	metrics routeMetrics
 	live    *lane
 	replay  *lane
@@ -68,7 +69,8 @@ func newRoute(s *shared, cfg routes.Route) (*route, error) {
 	}
 	r := &route{
 		shared: s, cfg: cfg, log: s.log, sender: sender, filter: f, metrics: s.metrics.of(cfg.Name),
-		ahead: newReadAhead(cfg), backlog: newBacklog(cfg), inFlight: map[*delivery]struct{}{}, laneTrouble: map[*lane]error{}, quiet: make(chan struct{}),
+		ahead: newReadAhead(cfg), backlog: newBacklog(cfg), pace: newPace(&s.company, s.failuresPerSecond),
+		inFlight: map[*delivery]struct{}{}, laneTrouble: map[*lane]error{}, quiet: make(chan struct{}),
 	}
 	r.gate = newGate(cfg, r.resize)
 	r.live = &lane{
@@ -183,12 +185,12 @@ func (r *route) count(d *delivery, out Outcome) {
 	r.lastError, r.lastErrorAt = out.Error, last.At
 }
 
-func (r *route) release(d *delivery) {
+// settled takes a message out of those that are reported as in progress.
+func (r *route) settled(d *delivery) {
 	r.mu.Lock()
 	delete(r.inFlight, d)
 	r.mu.Unlock()
 	r.metrics.inFlight.Dec()
-	d.lane.puller.Release(d.msg)
 }
 
 // keepAlive reports every message in hand as in progress before its AckWait ends.
