@@ -155,7 +155,7 @@ func New(o Options) (*Dispatcher, error) {
 		conn: o.Conn, overflow: o.Overflow, instance: o.Instance, log: o.Logger, metrics: m, budget: budget,
 		webhook:       webhook.Options{Version: o.Version, LookupEnv: o.LookupEnv, Logger: o.Logger, Forbidden: o.Forbidden},
 		allowRecreate: o.AllowRecreate, maxInFlightBytes: o.MaxInFlightBytes, looks: make(chan struct{}, mostLooks), suspect: make(chan struct{}, 1),
-		failuresPerSecond: o.FailuresPerSecond,
+		company: company{born: time.Now()}, failuresPerSecond: o.FailuresPerSecond,
 	}
 	s.current.Store(o.Config)
 	s.js, err = jetstream.New(o.Conn, jetstream.WithPublishAsyncErrHandler(s.unrecorded))

@@ -18,8 +18,9 @@ func defaultFailures() int { return max(2000, 1000*runtime.GOMAXPROCS(0)) }
 
 // company knows whether more than one route delivers at the moment.
 type company struct {
+	born time.Time            // what met counts from: no wall clock, which may be set back
 	last atomic.Pointer[pace] // of the route that made the last attempt
-	met  atomic.Int64         // when another route's came before it, in Unix nanoseconds; 0: never
+	met  atomic.Int64         // when another route's came before it; 0: never
 }
 
 // pace keeps a route's failures from crowding out what other routes deliver. Alone, or
@@ -37,14 +38,15 @@ func newPace(c *company, failuresPerSecond int) *pace {
 // attempted notes that an attempt of the route begins.
 func (p *pace) attempted(at time.Time) {
 	if p.company.last.Load() != p && p.company.last.Swap(p) != nil {
-		p.company.met.Store(at.UnixNano())
+		p.company.met.Store(int64(at.Sub(p.company.born)))
 	}
 }
 
 // failed returns when another message may have the place of one that failed, or when
 // ctx ends.
 func (p *pace) failed(ctx context.Context) {
-	if time.Since(time.Unix(0, p.company.met.Load())) < companyLasts {
+	met := time.Duration(p.company.met.Load())
+	if met > 0 && time.Since(p.company.born)-met < companyLasts {
 		_ = p.failures.Wait(ctx) // what ends ctx ends the route, too
 	}
 }

@@ -32,7 +32,8 @@ func TestPace(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var c company
+				c := company{born: time.Now()}
+				<-time.After(time.Millisecond)
 				failing, other := newPace(&c, perSecond), newPace(&c, perSecond)
 				tt.before(failing, other)
 				began := time.Now()
